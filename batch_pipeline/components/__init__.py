@@ -1,0 +1,1 @@
+"""The Dagster component: one YAML file is one job."""

@@ -1,0 +1,1 @@
+"""The jobs of this code location, one folder each."""

@@ -1,0 +1,70 @@
+"""The exceptions of a failed run; a failed row is data (see FailureKind) and never one of these.
+
+Every message says what failed, which one, why, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class BatchPipelineError(Exception):
+    """Base of all our errors; the command line shows its message without a traceback."""
+
+
+class UsageError(BatchPipelineError):
+    """What the person asked for cannot be: a job file, an argument, a template. Exit code 2."""
+
+
+class SpecError(UsageError):
+    """A job definition is wrong; the message names file, path and the nearest valid key."""
+
+
+class DatasetError(UsageError):
+    """The dataset is not there, cannot be read, or breaks a rule (a repeated or null key)."""
+
+
+class TemplateError(UsageError):
+    """A template does not compile, or names a column that the dataset does not have."""
+
+
+class StoreError(BatchPipelineError):
+    """The store or the ledger cannot be read or written."""
+
+
+class ProviderError(BatchPipelineError):
+    """A provider refused or could not be reached; the subclass says whether waiting helps."""
+
+
+class Unauthorized(ProviderError):  # noqa: N818 - named for what the provider said
+    """The key is missing, wrong, or may not do this (401, 403): waiting does not help."""
+
+
+class OutOfCredit(ProviderError):  # noqa: N818 - named for what the provider said
+    """Billing stops new work (402, a spend limit): stop submitting, go on polling."""
+
+
+class Refused(ProviderError):  # noqa: N818 - named for what the provider said
+    """The provider understood and said no (other 4xx): the same call will fail again."""
+
+
+class TooLarge(Refused):
+    """The provider finds the file too large or too long: cut the shard in two."""
+
+
+class NotFound(Refused):
+    """The provider has no such file or batch for this account."""
+
+
+class Throttled(ProviderError):  # noqa: N818 - named for what the provider said
+    """Too many calls, or a queue is full (429): try again after *retry_after* seconds, if told."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(ProviderError):  # noqa: N818 - named for what the provider said
+    """No answer, a cut answer or a 5xx to a call that costs nothing: it may be made again."""
+
+
+class Ambiguous(ProviderError):  # noqa: N818 - named for what the provider said
+    """No certain answer to a call that costs money: look for its effect before any other call."""

@@ -1,0 +1,167 @@
+"""The nouns every room shares: plain frozen values, standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+PROVIDERS = ("openai",)
+ENDPOINTS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
+UNPARTITIONED = "all"
+"""The partition of a job whose dataset has none."""
+
+
+class FailureKind(StrEnum):
+    """Why an outcome is no success."""
+
+    ERRORED = "errored"  # the provider failed on it (5xx, 429, status 0, timeout)
+    REJECTED = "rejected"  # the request itself is at fault (4xx, too long): never sent again
+    EXPIRED = "expired"  # not run before the completion window closed
+    CANCELLED = "cancelled"  # not run because the batch was cancelled or refused as a whole
+    MISSING = "missing"  # in neither result file
+    REFUSED = "refused"  # the model would not answer (refusal, content filter)
+    TRUNCATED = "truncated"  # the answer hit the output limit
+    INVALID = "invalid"  # the answer does not satisfy the output schema
+    UNREADABLE = "unreadable"  # a result line that cannot be parsed, its bytes kept
+    WITHHELD = "withheld"  # not sent by a policy (budget, hold)
+
+
+class ShardState(StrEnum):
+    """Where a shard is in its life; the ledger's own view, beside the provider's status."""
+
+    PLANNED = "planned"  # cut and on disk, not sent
+    SUBMITTING = "submitting"  # intent recorded; the provider may or may not have it
+    SUBMITTED = "submitted"  # the provider has it, as `batch_id`
+    ENDED = "ended"  # the provider is done; result files wait to be collected
+    COLLECTED = "collected"  # raw bytes and outcomes are in the store
+    CANCELLED = "cancelled"  # taken back before it was sent; its rows are free again
+    FAILED = "failed"  # cannot go on without a person; `message` says what to do
+    IN_DOUBT = "in_doubt"  # sent perhaps, not found yet; looked for again, never sent blindly
+
+
+IN_FLIGHT = frozenset(
+    {ShardState.PLANNED, ShardState.SUBMITTING, ShardState.SUBMITTED}
+    | {ShardState.ENDED, ShardState.IN_DOUBT, ShardState.FAILED}
+)
+"""States in which a shard holds its custom_ids: they may not be put into another shard."""
+
+
+class RemoteStatus(StrEnum):
+    """What the provider says of a batch, in one vocabulary for all providers."""
+
+    VALIDATING = "validating"
+    RUNNING = "running"
+    ENDING = "ending"  # finalizing or cancelling
+    COMPLETED = "completed"
+    FAILED = "failed"  # refused as a whole; no row ran
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"  # a status we have not heard of: keep polling
+
+
+TERMINAL = frozenset(
+    {RemoteStatus.COMPLETED, RemoteStatus.FAILED, RemoteStatus.EXPIRED, RemoteStatus.CANCELLED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one shard may hold: lines, and bytes with newlines (a line counts its own too)."""
+
+    requests: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as reported; None is unknown, never zero. Input includes cached and cache writes."""
+
+    input_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProblem:
+    """One entry of a batch's own error list; *line* is 1-based in the shard, None = all of it."""
+
+    code: str | None
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at a batch at its provider. Times are aware UTC; counts are never trusted alone."""
+
+    batch_id: str
+    status: RemoteStatus
+    raw_status: str
+    total: int
+    completed: int
+    failed: int
+    created_at: datetime
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    input_file_id: str | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    problems: tuple[BatchProblem, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of request lines that we cut and send; a ledger row.
+
+    `shard_id` is a digest of job, attempt, target and lines: the same lines are the same shard.
+    `digest` is the sha256 of the file; `requests` and `bytes` are its exact size.
+    """
+
+    shard_id: str
+    job: str
+    attempt: int
+    provider: str
+    model: str
+    endpoint: str
+    requests: int
+    bytes: int
+    digest: str
+    partitions: dict[str, int] = field(default_factory=dict)  # partition -> requests in it
+    state: ShardState = ShardState.PLANNED
+    account: str | None = None  # whose key sent it: a short hash, never the key
+    intent: str | None = None  # written before the create, found in the batch's metadata
+    batch_id: str | None = None
+    run_id: str | None = None
+    tries: int = 0  # creates that were refused or turned out not to have happened
+    not_before: datetime | None = None
+    message: str | None = None
+    created_at: datetime | None = None
+    submitted_at: datetime | None = None
+    remote: Observation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCounts:
+    """What `results` last said about a partition, and what has happened since; a ledger row.
+
+    `collected` counts collections that touched the partition, `landed` is its value when results
+    were last written: results are stale while they differ.
+    """
+
+    job: str
+    partition: str
+    requests: int = 0
+    rejected: int = 0  # rows never sent (over the line limit)
+    digest: str = ""  # of the request table
+    succeeded: int = 0
+    failed: int = 0
+    retryable: int = 0  # failed rows that policy would send again
+    collected: int = 0
+    landed: int = -1
+    updated_at: datetime | None = None

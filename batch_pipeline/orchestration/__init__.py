@@ -1,0 +1,1 @@
+"""The Dagster skin: arguments in, one call, numbers out."""

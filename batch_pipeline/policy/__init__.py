@@ -1,0 +1,1 @@
+"""Pure decisions over ledger rows: no clock, disk, network, environment or randomness."""

@@ -1,0 +1,1 @@
+"""Wire formats and SDK clients, one file per provider."""

@@ -1,0 +1,105 @@
+"""What a provider is to the rest of us: a codec (pure) and a client (effects); no base classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from pydantic import JsonValue
+
+from batch_pipeline.model import Limits, Observation, Shard
+from batch_pipeline.spec import BatchJob
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A place in a request body that depends on the row: a template rendered to a JSON string."""
+
+    template: str
+
+
+Tree: TypeAlias = "JsonValue | Hole | Sequence[Tree] | Mapping[str, Tree]"
+"""JSON whose leaves may be holes: a request body before it meets a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The text of a request line around the JSON string of custom_id and the body's JSON."""
+
+    before_id: str
+    before_body: str
+    after_body: str  # with the newline
+
+
+class Codec(Protocol):
+    """A provider's wire format: pure, no SDK, no network."""
+
+    name: str
+
+    def limits(self, endpoint: str) -> Limits:
+        """The provider's own limits for one shard, with headroom for what it counts its way."""
+        ...
+
+    def body(self, job: BatchJob) -> dict[str, Tree]:
+        """The native body of *job*'s requests; SpecError for a parameter it does not take."""
+        ...
+
+    def envelope(self, endpoint: str) -> Envelope:
+        """What stands around custom_id and body in a request line."""
+        ...
+
+    def decode_sql(self, endpoint: str) -> str:
+        """A DuckDB query from result lines to outcome columns; see stages/outcomes.py."""
+        ...
+
+
+class Client(Protocol):
+    """Effects at one provider account. No call is retried blindly; errors are ProviderErrors."""
+
+    account: str
+    """A short hash of the key and base URL: who owns a batch; never the key."""
+
+    def upload(self, lines: Path, *, name: str) -> str:
+        """Stream the file to the provider and return its file id; may be called again."""
+        ...
+
+    def create(self, shard: Shard, *, file_id: str) -> Observation:
+        """Start the batch, once, with the shard's intent in its metadata.
+
+        Raises Ambiguous when it may have happened, other ProviderErrors when it has not.
+        """
+        ...
+
+    def find(self, shard: Shard, *, since: datetime) -> Observation | None:
+        """The batch that carries the shard's intent, among those created after *since*."""
+        ...
+
+    def observe(self, *, since: datetime) -> Iterator[Observation]:
+        """Every batch of the account created after *since*, newest first, by listing."""
+        ...
+
+    def retrieve(self, batch_id: str) -> Observation:
+        """One batch; NotFound when this account has none of that id."""
+        ...
+
+    def download(self, file_id: str, into: Path) -> int:
+        """Stream a result file to *into*, whole (aside, fsync, rename), and return its bytes.
+
+        Raises Unavailable when it was cut, NotFound when the provider no longer has it.
+        """
+        ...
+
+    def cancel(self, batch_id: str) -> Observation:
+        """Ask the provider to stop the batch; finished rows stay ours."""
+        ...
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file at the provider; no error if it is gone already."""
+        ...
+
+    def dashboard_url(self, batch_id: str) -> str | None:
+        """Where a person sees the batch, if the provider has such a page."""
+        ...

@@ -1,0 +1,60 @@
+"""Where things live and how patient we are, read once from the environment at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch_pipeline.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Places and pace. Times are seconds; memory is DuckDB's limit for one query."""
+
+    store: str = "data/store"
+    ledger_url: str | None = None  # None: SQLite beside the store's files
+    poll_seconds: float = 60.0
+    claim_seconds: float = 900.0  # a submit that has not been heard of for so long may be resumed
+    memory: str = "256MB"
+    threads: int = 2
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read BATCH_PIPELINE_STORE, _LEDGER_URL, _POLL_SECONDS, _CLAIM_SECONDS, _MEMORY and
+        _THREADS; what is unset keeps its default.
+        """
+        known = cls()
+        return cls(
+            store=env.get("BATCH_PIPELINE_STORE") or known.store,
+            ledger_url=env.get("BATCH_PIPELINE_LEDGER_URL") or None,
+            poll_seconds=_positive(env, "BATCH_PIPELINE_POLL_SECONDS", known.poll_seconds),
+            claim_seconds=_positive(env, "BATCH_PIPELINE_CLAIM_SECONDS", known.claim_seconds),
+            memory=env.get("BATCH_PIPELINE_MEMORY") or known.memory,
+            threads=int(_positive(env, "BATCH_PIPELINE_THREADS", known.threads)),
+        )
+
+    def ledger(self) -> str:
+        """The SQLAlchemy URL of the ledger."""
+        if self.ledger_url:
+            return self.ledger_url
+        if "://" in self.store:
+            raise UsageError(
+                f"BATCH_PIPELINE_STORE={self.store!r} is not a local folder, so the ledger cannot "
+                "live in it. Set BATCH_PIPELINE_LEDGER_URL, for example sqlite:///ledger.db."
+            )
+        return f"sqlite:///{Path(self.store).absolute() / 'ledger.db'}"
+
+
+def _positive(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise UsageError(f"{name}={text!r} is not a number above 0. Leave it unset for {default}.")
+    return value

@@ -1,0 +1,1 @@
+"""The providers' batch APIs on loopback; stands alone and imports nothing of ours."""

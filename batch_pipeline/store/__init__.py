@@ -1,0 +1,1 @@
+"""Where files, tables and the ledger live."""

@@ -1,0 +1,1 @@
+"""Behaviour of batch_pipeline, a sentence a test."""
