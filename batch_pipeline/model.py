@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 PROVIDERS = ("openai",)
 ENDPOINTS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
@@ -74,6 +76,26 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Hole:
+    """A place in a request body that depends on the row: a template rendered to a JSON string."""
+
+    template: str
+
+
+Tree: TypeAlias = "str | int | float | bool | Hole | Sequence[Tree] | Mapping[str, Tree] | None"
+"""JSON whose leaves may be holes: a request body before it meets a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The text of a request line around the JSON string of custom_id and the body's JSON."""
+
+    before_id: str
+    before_body: str
+    after_body: str  # with the newline
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as reported; None is unknown, never zero. Input includes cached and cache writes."""
 
@@ -138,6 +160,8 @@ class Shard:
     intent: str | None = None  # written before the create, found in the batch's metadata
     batch_id: str | None = None
     run_id: str | None = None
+    claimed_by: str | None = None  # host:pid:random of the run that is at it
+    claimed_at: datetime | None = None
     tries: int = 0  # creates that were refused or turned out not to have happened
     not_before: datetime | None = None
     message: str | None = None
@@ -151,7 +175,8 @@ class PartitionCounts:
     """What `results` last said about a partition, and what has happened since; a ledger row.
 
     `collected` counts collections that touched the partition, `landed` is its value when results
-    were last written: results are stale while they differ.
+    were last looked at: they are stale while the two differ. A rebuilt request table with another
+    digest makes `landed` -1 again. While `unanswered` is above 0 no results were written.
     """
 
     job: str
@@ -162,6 +187,23 @@ class PartitionCounts:
     succeeded: int = 0
     failed: int = 0
     retryable: int = 0  # failed rows that policy would send again
+    unanswered: int = 0  # rows without any outcome when results were last looked at
     collected: int = 0
     landed: int = -1
     updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionSummary:
+    """A partition as the watch sees it: its counts, and its shards and their requests by state.
+
+    A shard of several partitions counts in each, with its requests of that partition only.
+    `next_due` is the earliest time at which a waiting (planned, submitting, in doubt) shard may
+    move, None if there is none; `expires_at` is the earliest end of a batch's window.
+    """
+
+    counts: PartitionCounts
+    shards: dict[ShardState, int] = field(default_factory=dict)
+    requests: dict[ShardState, int] = field(default_factory=dict)
+    next_due: datetime | None = None
+    expires_at: datetime | None = None

@@ -17,20 +17,20 @@ class Settings:
     ledger_url: str | None = None  # None: SQLite beside the store's files
     poll_seconds: float = 60.0
     claim_seconds: float = 900.0  # a submit that has not been heard of for so long may be resumed
+    settle_seconds: float = 30.0  # between two looks for a batch that may or may not exist
     memory: str = "256MB"
     threads: int = 2
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """Read BATCH_PIPELINE_STORE, _LEDGER_URL, _POLL_SECONDS, _CLAIM_SECONDS, _MEMORY and
-        _THREADS; what is unset keeps its default.
-        """
+        """Read each field from BATCH_PIPELINE_<FIELD>; what is unset keeps its default."""
         known = cls()
         return cls(
             store=env.get("BATCH_PIPELINE_STORE") or known.store,
             ledger_url=env.get("BATCH_PIPELINE_LEDGER_URL") or None,
             poll_seconds=_positive(env, "BATCH_PIPELINE_POLL_SECONDS", known.poll_seconds),
             claim_seconds=_positive(env, "BATCH_PIPELINE_CLAIM_SECONDS", known.claim_seconds),
+            settle_seconds=_positive(env, "BATCH_PIPELINE_SETTLE_SECONDS", known.settle_seconds),
             memory=env.get("BATCH_PIPELINE_MEMORY") or known.memory,
             threads=int(_positive(env, "BATCH_PIPELINE_THREADS", known.threads)),
         )

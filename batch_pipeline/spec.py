@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -24,6 +25,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from batch_pipeline.errors import SpecError
 from batch_pipeline.model import ENDPOINTS, PROVIDERS, FailureKind
@@ -56,7 +58,9 @@ class Closed(BaseModel):
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-                raise ValueError(f"unknown key {key!r}; {hint}")
+                raise PydanticCustomError(
+                    "unknown_key", "unknown key '{key}'; {hint}", {"key": str(key), "hint": hint}
+                )
         return data
 
 
@@ -265,6 +269,12 @@ class BatchJob(Closed):
     def parameters(self) -> Parameters:
         """The target's parameters over the request's."""
         return self.target.parameters.over(self.request.parameters)
+
+    @property
+    def version(self) -> str:
+        """A digest of everything that shapes a request; Dagster's code version of `requests`."""
+        said = self.model_dump_json(include={"request", "targets", "custom_id"})
+        return sha256(said.encode()).hexdigest()[:16]
 
     def resolved(self, base: Path) -> BatchJob:
         """This job with files read in and relative paths made absolute from *base*; idempotent."""

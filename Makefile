@@ -1,0 +1,51 @@
+# Everything runs in .venv; a target sets up what it needs itself, from the lock file.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+ROWS ?= 500000
+PORT ?= 3000
+SIMULATOR_PORT ?= 8900
+
+export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
+export DAGSTER_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo test check dev bench lock clean
+
+setup: .venv/.ready .dagster_home/dagster.yaml
+
+.venv/.ready: requirements.lock pyproject.toml
+	@echo "Setting up .venv (about a minute, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.dagster_home/dagster.yaml: deploy/dagster.yaml
+	@mkdir -p .dagster_home && cp $< $@
+
+demo: setup ## the whole loop on the sample reviews, against the simulator
+	@$(BIN)/python -m examples.demo
+
+test: setup
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q --no-header batch_pipeline_tests/test_architecture.py
+
+dev: setup ## simulator and Dagster UI with its daemon
+	@$(BIN)/python -m examples.dev --port $(PORT) --simulator-port $(SIMULATOR_PORT)
+
+bench: setup
+	@$(BIN)/python -m benchmarks --rows $(ROWS)
+
+lock: .venv/.ready
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+clean:
+	@rm -rf .venv .dagster_home data/store data/bench
