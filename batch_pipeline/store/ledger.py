@@ -1,0 +1,356 @@
+"""The ledger: the durable record of shards and batches, one short transaction per method.
+
+A method that moves a shard returns whether it did: False means that somebody else moved it first,
+and nothing was changed. Times come in as *now*, aware; a database that fails is a StoreError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Self
+
+from sqlalchemy import ColumnElement, Connection, case, delete, or_, select, true, update
+
+from batch_pipeline.errors import UsageError
+from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary, Shard, ShardState
+from batch_pipeline.store import moves, queries
+from batch_pipeline.store.database import Database
+from batch_pipeline.store.moves import Move
+from batch_pipeline.store.rows import AccountInFlight, BatchRecord, partition_counts
+from batch_pipeline.store.tables import accounts, locks, partitions, shards
+
+
+class Ledger:
+    """Use as a context manager, or close it; threads and processes may share one address."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open or create the ledger at a sqlite or postgresql URL; StoreError if it cannot be."""
+        return cls(Database.open(url))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def lock(self, name: str, *, owner: str, now: datetime, lease: float) -> bool:
+        """Take or renew *name* for *lease* seconds; False while another owner's lease runs."""
+        row = {"name": name, "owner": owner, "expires_at": now + timedelta(seconds=lease)}
+        free = or_(locks.c.owner == owner, locks.c.expires_at <= now)
+        with self._database.writing() as connection:
+            moves.insert_absent(connection, locks, [row])
+            taken = update(locks).where(locks.c.name == name, free).values(row)
+            return connection.execute(taken).rowcount == 1
+
+    def unlock(self, name: str, owner: str) -> None:
+        """Give *name* back; nothing happens if it is no longer the owner's."""
+        with self._database.writing() as connection:
+            connection.execute(delete(locks).where(locks.c.name == name, locks.c.owner == owner))
+
+    def plan(self, planned: Iterable[Shard], *, now: datetime) -> None:
+        """Add planned shards; one that exists is left alone, a withdrawn one is planned again.
+
+        That no custom_id is in two of them is the caller's care, under a lock of the job.
+        """
+        with self._database.writing() as connection:
+            moves.plan(connection, list(planned), now=now)
+
+    def replace(
+        self,
+        shard_id: str,
+        with_shards: Sequence[Shard],
+        *,
+        message: str,
+        now: datetime,
+        owner: str | None = None,
+    ) -> bool:
+        """Cancel a shard that is too large and plan its pieces in the same transaction."""
+        with self._database.writing() as connection:
+            values = {"owner": owner, "message": message}
+            moved = moves.move(connection, [shard_id], moves.REPLACED, now=now, **values)
+            if moved:
+                moves.plan(connection, with_shards, now=now)
+            return moved == 1
+
+    def withdraw(self, shard_ids: Collection[str], *, now: datetime, failed: bool = False) -> int:
+        """Cancel those still planned (or failed, if asked), which frees their rows; how many."""
+        how = moves.GIVEN_UP if failed else moves.WITHDRAWN
+        with self._database.writing() as connection:
+            return moves.move(connection, shard_ids, how, now=now)
+
+    def release(self, *shard_ids: str, now: datetime) -> int:
+        """Plan failed shards anew, on a person's word; returns how many were failed."""
+        with self._database.writing() as connection:
+            return moves.move(connection, shard_ids, moves.RELEASED, now=now, tries=0)
+
+    def claim(
+        self, shard_id: str, *, owner: str, intent: str, now: datetime, lease: float
+    ) -> Shard | None:
+        """Make the shard *owner*'s to send for *lease* seconds; None if it is not to be had.
+
+        A planned shard takes *intent*. One whose sender vanished or that is in doubt keeps its
+        earlier intent: a returned intent that is not yours says "ask the provider first".
+        """
+        with self._database.writing() as connection:
+            return moves.claim(
+                connection, shard_id, owner=owner, intent=intent, now=now, lease=lease
+            )
+
+    def renew(self, shard_id: str, *, owner: str, now: datetime, lease: float) -> bool:
+        """Prolong a claim just before the call that costs; False: it was lost, do not call."""
+        until = now + timedelta(seconds=lease)
+        return self._move(shard_id, moves.HELD, now=now, owner=owner, lease_until=until)
+
+    def expire(self, shard_id: str, *, owner: str, now: datetime) -> bool:
+        """End the claim of an owner that is known to be dead, so that it can be taken over."""
+        return self._move(shard_id, moves.HELD, now=now, owner=owner, lease_until=now)
+
+    def submitted(
+        self,
+        shard_id: str,
+        *,
+        observation: Observation,
+        account: str,
+        run_id: str | None,
+        now: datetime,
+    ) -> bool:
+        """Record the batch that exists; True if it is (or already was) the shard's own.
+
+        False: the shard went on with another batch or was withdrawn, and this one is a duplicate
+        that may be cancelled. It is kept in the shard's history either way.
+        """
+        own = {"account": account, "batch_id": observation.batch_id, "run_id": run_id}
+        with self._database.writing() as connection:
+            shard = self._one(connection, shard_id)
+            moves.record_batch(
+                connection, shard, observation, account=account, run_id=run_id, now=now
+            )
+            moved = moves.move(
+                connection, [shard_id], moves.SUBMITTED, now=now, submitted_at=now, **own
+            )
+            return moved == 1 or (shard.account, shard.batch_id) == (account, observation.batch_id)
+
+    def requeue(  # noqa: PLR0913 - why, until when, and whether it was the shard's fault
+        self,
+        shard_id: str,
+        *,
+        message: str,
+        not_before: datetime | None,
+        now: datetime,
+        count_try: bool,
+        owner: str | None = None,
+    ) -> bool:
+        """Plan the shard again: the provider was asked and has no batch, or refused it for now."""
+        return self._move(
+            shard_id,
+            moves.REQUEUED,
+            now=now,
+            owner=owner,
+            message=message,
+            not_before=not_before,
+            tries=shards.c.tries + int(count_try),
+        )
+
+    def in_doubt(
+        self,
+        shard_id: str,
+        *,
+        message: str,
+        next_look: datetime,
+        now: datetime,
+        owner: str | None = None,
+    ) -> bool:
+        """The batch may exist and was not found: claimable again from *next_look*, intent kept."""
+        return self._move(
+            shard_id, moves.DOUBTED, now=now, owner=owner, message=message, not_before=next_look
+        )
+
+    def failed(
+        self, shard_id: str, *, message: str, now: datetime, owner: str | None = None
+    ) -> bool:
+        """Stop the shard until a person acts; *message* says what to do."""
+        return self._move(shard_id, moves.FAILED, now=now, owner=owner, message=message)
+
+    def _move(
+        self, shard_id: str, how: Move, *, now: datetime, owner: str | None, **values: object
+    ) -> bool:
+        with self._database.writing() as connection:
+            return moves.move(connection, [shard_id], how, now=now, owner=owner, **values) == 1
+
+    def observe(
+        self,
+        account: str,
+        observations: Iterable[Observation],
+        *,
+        now: datetime,
+        ended: Collection[str] | None = None,
+    ) -> list[Shard]:
+        """Write what a poll of *account* said of its batches; unknown batches are passed over.
+
+        Returns the shards whose current batch changed its status or counts, with the new ones.
+        A terminal batch stays terminal whatever a later look says. The shards of the batches
+        *ended* (None: of all that are terminal) are ended.
+        """
+        with self._database.writing() as connection:
+            changed = moves.observe(connection, account, observations, ended=ended, now=now)
+            this = accounts.c.account == account
+            connection.execute(update(accounts).where(this).values(polled_at=now))
+            return queries.load_current(connection, account, changed)
+
+    def collected(
+        self,
+        shard_id: str,
+        *,
+        now: datetime,
+        succeeded: int | None = None,
+        failed: int | None = None,
+    ) -> bool:
+        """An ended shard's outcomes are in the store: tell its partitions; twice is once."""
+        with self._database.writing() as connection:
+            if not moves.move(connection, [shard_id], moves.COLLECTED, now=now):
+                return False
+            moves.count_collection(
+                connection, shard_id, succeeded=succeeded, failed=failed, now=now
+            )
+            return True
+
+    def to_poll(self, provider: str) -> list[Shard]:
+        """Every shard that a batch of this provider is running for, of any job and account."""
+        mine = shards.c.provider == provider
+        with self._database.reading() as connection:
+            return queries.load_shards(connection, mine, states=[ShardState.SUBMITTED])
+
+    def in_flight_accounts(self) -> list[AccountInFlight]:
+        """Accounts with running batches, and when each was last polled."""
+        with self._database.reading() as connection:
+            return queries.accounts_in_flight(connection)
+
+    def built(  # noqa: PLR0913 - the facts of one request table
+        self,
+        job: str,
+        partition: str,
+        *,
+        requests: int,
+        rejected: int,
+        digest: str,
+        now: datetime,
+    ) -> None:
+        """A request table was written; another digest than before makes the results stale."""
+        columns = partitions.c
+        values = {
+            "requests": requests,
+            "rejected": rejected,
+            "digest": digest,
+            "landed": case((columns.digest == digest, columns.landed), else_=-1),
+            "updated_at": now,
+        }
+        with self._database.writing() as connection:
+            moves.touch_partitions(connection, [(job, partition)], now=now)
+            connection.execute(
+                update(partitions)
+                .where(columns.job == job, columns.partition == partition)
+                .values(values)
+            )
+
+    def landed(  # noqa: PLR0913 - the counts of one look at a partition's results
+        self,
+        job: str,
+        partition: str,
+        *,
+        seen_collected: int,
+        succeeded: int,
+        failed: int,
+        retryable: int,
+        unanswered: int = 0,
+        now: datetime,
+        digest: str | None = None,
+    ) -> bool:
+        """Results were looked at when the partition's `collected` was *seen_collected*.
+
+        False, and nothing written, if the request table is no longer the one of *digest*.
+        """
+        columns = partitions.c
+        same = true() if digest is None else columns.digest == digest
+        values = {
+            "landed": seen_collected,
+            "succeeded": succeeded,
+            "failed": failed,
+            "retryable": retryable,
+            "unanswered": unanswered,
+            "updated_at": now,
+        }
+        with self._database.writing() as connection:
+            written = connection.execute(
+                update(partitions)
+                .where(columns.job == job, columns.partition == partition, same)
+                .values(values)
+            )
+            return written.rowcount == 1
+
+    def hold(self, job: str, names: Collection[str], *, reason: str | None, now: datetime) -> None:
+        """Note why nothing of these partitions is sent by itself; None sets them free again."""
+        with self._database.writing() as connection:
+            moves.touch_partitions(connection, [(job, name) for name in names], now=now)
+            moves.hold(connection, job, names, reason)
+
+    def partition(self, job: str, partition: str) -> PartitionCounts:
+        """The counts of a partition; the noun's defaults before its first request table."""
+        found = self._counts(job, partitions.c.partition == partition)
+        return found[0] if found else PartitionCounts(job, partition)
+
+    def partitions(self, job: str) -> list[PartitionCounts]:
+        """The counts of every known partition of the job, by name."""
+        return self._counts(job, true())
+
+    def _counts(self, job: str, condition: ColumnElement[bool]) -> list[PartitionCounts]:
+        query = select(partitions).where(partitions.c.job == job, condition)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(partitions.c.partition)).mappings()
+            return [partition_counts(row) for row in rows]
+
+    def summary(self, job: str) -> list[PartitionSummary]:
+        """Every partition of the job with its shards by state, by name; one query."""
+        with self._database.reading() as connection:
+            return queries.summaries(connection, job)
+
+    def shards(
+        self,
+        job: str,
+        *,
+        partitions: Collection[str] | None = None,
+        states: Collection[ShardState] | None = None,
+    ) -> list[Shard]:
+        """The job's shards as planned, those with a request of *partitions*, in *states*."""
+        with self._database.reading() as connection:
+            if partitions is None:
+                return queries.load_shards(connection, shards.c.job == job, states=states)
+            ids = queries.ids_in_partitions(connection, job, partitions)
+            return queries.load_shards_by_id(connection, ids, states=states)
+
+    def shard(self, shard_id: str) -> Shard:
+        """One shard; UsageError if the ledger has none of that id."""
+        with self._database.reading() as connection:
+            return self._one(connection, shard_id)
+
+    def history(self, shard_id: str) -> list[BatchRecord]:
+        """Every batch the shard has had at a provider, oldest first."""
+        with self._database.reading() as connection:
+            return queries.history(connection, shard_id)
+
+    def _one(self, connection: Connection, shard_id: str) -> Shard:
+        found = queries.load_shards_by_id(connection, [shard_id])
+        if not found:
+            raise UsageError(
+                f"The ledger {self._database.name} has no shard {shard_id!r}. "
+                "`batch-pipeline status` lists the shards of a job."
+            )
+        return found[0]

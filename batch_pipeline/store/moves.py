@@ -1,0 +1,264 @@
+"""How the ledger changes: conditional statements over an open, writing connection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Table, and_, bindparam, case, or_, select, true, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from batch_pipeline.model import TERMINAL, Observation, Shard, ShardState
+from batch_pipeline.store.queries import chunks, load_shards
+from batch_pipeline.store.rows import observation_of, observation_row, planned_row
+from batch_pipeline.store.tables import accounts, batches, partitions, shard_partitions, shards
+
+_UNCLAIMED = ("claimed_by", "claimed_at", "lease_until")
+_UNSENT_AGAIN = (*_UNCLAIMED, "intent", "account", "batch_id", "run_id", "submitted_at")
+_NOT_SENT = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An allowed change of state; *forgets* are the columns that mean nothing afterwards."""
+
+    sources: tuple[ShardState, ...]
+    to: ShardState
+    forgets: tuple[str, ...] = _UNCLAIMED
+
+
+HELD = Move((ShardState.SUBMITTING,), ShardState.SUBMITTING, forgets=())
+SUBMITTED = Move(
+    (*_NOT_SENT, ShardState.FAILED),
+    ShardState.SUBMITTED,
+    forgets=(*_UNCLAIMED, "message", "not_before"),
+)
+REQUEUED = Move(
+    (ShardState.SUBMITTING, ShardState.IN_DOUBT, ShardState.SUBMITTED, ShardState.ENDED),
+    ShardState.PLANNED,
+    forgets=_UNSENT_AGAIN,
+)
+DOUBTED = Move(
+    (ShardState.SUBMITTING, ShardState.IN_DOUBT), ShardState.IN_DOUBT, forgets=("lease_until",)
+)
+FAILED = Move((*_NOT_SENT, ShardState.SUBMITTED, ShardState.ENDED), ShardState.FAILED)
+RELEASED = Move(
+    (ShardState.FAILED,),
+    ShardState.PLANNED,
+    forgets=(*_UNSENT_AGAIN, "message", "not_before"),
+)
+REPLACED = Move((*_NOT_SENT, ShardState.ENDED, ShardState.FAILED), ShardState.CANCELLED)
+WITHDRAWN = Move((ShardState.PLANNED,), ShardState.CANCELLED)
+GIVEN_UP = Move((ShardState.PLANNED, ShardState.FAILED), ShardState.CANCELLED)
+COLLECTED = Move((ShardState.ENDED,), ShardState.COLLECTED, forgets=("message",))
+_REVIVED = Move(
+    (ShardState.CANCELLED,),
+    ShardState.PLANNED,
+    forgets=(*_UNSENT_AGAIN, "message", "not_before"),
+)
+
+
+def insert_absent(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Insert rows whose primary key is new; the others stay as they are, whoever wrote them."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    if rows:
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def move(
+    connection: Connection,
+    shard_ids: Collection[str],
+    how: Move,
+    *,
+    now: datetime,
+    owner: str | None = None,
+    **values: object,
+) -> int:
+    """Move those of the shards that may, and that *owner* (if given) still claims; how many."""
+    may = shards.c.state.in_(how.sources)
+    still = true() if owner is None else shards.c.claimed_by == owner
+    changed = {**dict.fromkeys(how.forgets), "state": how.to, "updated_at": now, **values}
+    return sum(
+        connection.execute(
+            update(shards).where(shards.c.shard_id.in_(some), may, still).values(changed)
+        ).rowcount
+        for some in chunks(shard_ids)
+    )
+
+
+def plan(connection: Connection, planned: Sequence[Shard], *, now: datetime) -> None:
+    """Insert planned shards and revive withdrawn ones; see Ledger.plan."""
+    places = [
+        {"job": shard.job, "partition": name, "shard_id": shard.shard_id, "requests": count}
+        for shard in planned
+        for name, count in shard.partitions.items()
+    ]
+    keys = {(place["job"], place["partition"]) for place in places}
+    touch_partitions(connection, keys, now=now)
+    insert_absent(connection, shards, [planned_row(shard, now=now) for shard in planned])
+    insert_absent(connection, shard_partitions, places)
+    ids = [shard.shard_id for shard in planned]
+    move(connection, ids, _REVIVED, now=now, created_at=now, tries=0)
+
+
+def touch_partitions(
+    connection: Connection, keys: Iterable[tuple[object, object]], *, now: datetime
+) -> None:
+    """Make sure that each (job, partition) has a row."""
+    rows = [{"job": job, "partition": name, "updated_at": now} for job, name in sorted(keys)]
+    insert_absent(connection, partitions, rows)
+
+
+def hold(connection: Connection, job: str, names: Collection[str], reason: str | None) -> None:
+    """Write or clear the reason why partitions are not sent."""
+    for some in chunks(names):
+        these = and_(partitions.c.job == job, partitions.c.partition.in_(some))
+        connection.execute(update(partitions).where(these).values(held=reason))
+
+
+def count_collection(
+    connection: Connection,
+    shard_id: str,
+    *,
+    succeeded: int | None,
+    failed: int | None,
+    now: datetime,
+) -> None:
+    """Note a collection on the shard's batch and on every partition it touched."""
+    own = select(shards.c.account, shards.c.batch_id).where(shards.c.shard_id == shard_id)
+    connection.execute(
+        update(batches)
+        .where(tuple_(batches.c.account, batches.c.batch_id).in_(own))
+        .values(collected_at=now, rows_succeeded=succeeded, rows_failed=failed)
+    )
+    touched = select(shard_partitions.c.job, shard_partitions.c.partition).where(
+        shard_partitions.c.shard_id == shard_id
+    )
+    connection.execute(
+        update(partitions)
+        .where(tuple_(partitions.c.job, partitions.c.partition).in_(touched))
+        .values(collected=partitions.c.collected + 1, updated_at=now)
+    )
+
+
+def claim(  # noqa: PLR0913 - a claim's facts, the same as Ledger.claim's
+    connection: Connection, shard_id: str, *, owner: str, intent: str, now: datetime, lease: float
+) -> Shard | None:
+    """One conditional UPDATE decides who sends; see Ledger.claim."""
+    due = or_(shards.c.not_before.is_(None), shards.c.not_before <= now)
+    free = or_(
+        and_(shards.c.state.in_([ShardState.PLANNED, ShardState.IN_DOUBT]), due),
+        and_(shards.c.state == ShardState.SUBMITTING, shards.c.lease_until <= now),
+    )
+    values = {
+        "state": ShardState.SUBMITTING,
+        "intent": case((shards.c.state == ShardState.PLANNED, intent), else_=shards.c.intent),
+        "claimed_by": owner,
+        "claimed_at": now,
+        "lease_until": now + timedelta(seconds=lease),
+        "not_before": None,
+        "updated_at": now,
+    }
+    this = shards.c.shard_id == shard_id
+    won = connection.execute(update(shards).where(this, free).values(values)).rowcount == 1
+    return load_shards(connection, this)[0] if won else None
+
+
+def record_batch(  # noqa: PLR0913 - a batch's facts, the same as Ledger.submitted's
+    connection: Connection,
+    shard: Shard,
+    observation: Observation,
+    *,
+    account: str,
+    run_id: str | None,
+    now: datetime,
+) -> None:
+    """Add a batch to its shard's history, or refresh what is known of it."""
+    insert_absent(connection, accounts, [{"account": account, "provider": shard.provider}])
+    row = {
+        **observation_row(observation),
+        "account": account,
+        "shard_id": shard.shard_id,
+        "run_id": run_id,
+        "submitted_at": now,
+        "observed_at": now,
+    }
+    insert_absent(connection, batches, [row])
+    observe(connection, account, [observation], now=now, ended=[])
+
+
+def observe(
+    connection: Connection,
+    account: str,
+    observations: Iterable[Observation],
+    *,
+    now: datetime,
+    ended: Collection[str] | None = None,
+) -> list[str]:
+    """Write what a poll said; returns the batches of changed status or counts (Ledger.observe)."""
+    seen = {observation.batch_id: observation for observation in observations}
+    known = _known(connection, account, seen)
+    fresh = {
+        batch_id: _no_file_forgotten(seen[batch_id], old)
+        for batch_id, old in known.items()
+        if old.status not in TERMINAL or seen[batch_id].status in TERMINAL
+    }
+    different = {key: new for key, new in fresh.items() if new != known[key]}
+    _write(connection, account, different.values(), now=now)
+    if ended is None:
+        ended = [key for key, new in fresh.items() if new.status in TERMINAL]
+    _end(connection, account, ended, now=now)
+    return [key for key, new in different.items() if _progress(new) != _progress(known[key])]
+
+
+def _known(
+    connection: Connection, account: str, batch_ids: Collection[str]
+) -> dict[str, Observation]:
+    mine = batches.c.account == account
+    return {
+        row["batch_id"]: observation_of(row)
+        for some in chunks(batch_ids)
+        for row in connection.execute(
+            select(batches).where(mine, batches.c.batch_id.in_(some)).with_for_update()
+        ).mappings()
+    }
+
+
+def _no_file_forgotten(new: Observation, old: Observation) -> Observation:
+    """A listing may leave out a file id that we have read before; the file is still there."""
+    return replace(
+        new,
+        input_file_id=new.input_file_id or old.input_file_id,
+        output_file_id=new.output_file_id or old.output_file_id,
+        error_file_id=new.error_file_id or old.error_file_id,
+    )
+
+
+def _progress(seen: Observation) -> tuple[str, int, int, int]:
+    return seen.status, seen.total, seen.completed, seen.failed
+
+
+def _write(
+    connection: Connection, account: str, changed: Iterable[Observation], *, now: datetime
+) -> None:
+    rows = [{**observation_row(new), "observed_at": now, "key": new.batch_id} for new in changed]
+    for row in rows:
+        del row["batch_id"]
+    if rows:
+        this = and_(batches.c.account == account, batches.c.batch_id == bindparam("key"))
+        connection.execute(update(batches).where(this), rows)
+
+
+def _end(
+    connection: Connection, account: str, batch_ids: Collection[str], *, now: datetime
+) -> None:
+    mine = and_(shards.c.account == account, shards.c.state == ShardState.SUBMITTED)
+    for some in chunks(batch_ids):
+        connection.execute(
+            update(shards)
+            .where(mine, shards.c.batch_id.in_(some))
+            .values(state=ShardState.ENDED, updated_at=now)
+        )

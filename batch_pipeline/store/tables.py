@@ -1,0 +1,171 @@
+"""The ledger's tables: rows per shard, batch, partition and account, never per request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+from batch_pipeline.model import RemoteStatus, ShardState
+
+SCHEMA_VERSION = 1
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time in and an aware UTC time out: UTC text in SQLite, timestamptz in Postgres."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Turn any aware time into UTC; ValueError for a naive one, whose zone nobody knows."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; the ledger keeps aware times only")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """SQLite returns the UTC fields without a zone, Postgres the session's zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _word(words: type[StrEnum]) -> Enum:
+    """Text, not a native enum: a new word must not need a migration of the type."""
+    return Enum(
+        words,
+        native_enum=False,
+        create_constraint=False,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+_ID = String(255)
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("schema_version", Integer, primary_key=True))
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", _ID, primary_key=True),
+    Column("owner", _ID, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", _ID, primary_key=True),
+    Column("provider", String(64), nullable=False),
+    Column("polled_at", UtcTime),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("shard_id", _ID, primary_key=True),
+    Column("job", _ID, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("model", _ID, nullable=False),
+    Column("endpoint", _ID, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("state", _word(ShardState), nullable=False),
+    Column("account", _ID),
+    Column("intent", _ID),
+    Column("batch_id", _ID),
+    Column("run_id", _ID),
+    Column("claimed_by", _ID),
+    Column("claimed_at", UtcTime),
+    Column("lease_until", UtcTime),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("not_before", UtcTime),
+    Column("message", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("submitted_at", UtcTime),
+    Column("updated_at", UtcTime, nullable=False),
+    Index("shards_by_job", "job", "state"),
+    Index("shards_by_account", "account", "state"),
+    Index("shards_by_batch", "batch_id"),
+)
+
+shard_partitions = Table(
+    "shard_partitions",
+    metadata,
+    Column("shard_id", _ID, ForeignKey("shards.shard_id"), primary_key=True),
+    Column("partition", _ID, primary_key=True),
+    Column("job", _ID, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    ForeignKeyConstraint(["job", "partition"], ["partitions.job", "partitions.partition"]),
+    Index("shard_partitions_by_partition", "job", "partition"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("account", _ID, ForeignKey("accounts.account"), primary_key=True),
+    Column("batch_id", _ID, primary_key=True),
+    Column("shard_id", _ID, ForeignKey("shards.shard_id"), nullable=False),
+    Column("run_id", _ID),
+    Column("status", _word(RemoteStatus), nullable=False),
+    Column("raw_status", String(64), nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("completed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("expires_at", UtcTime),
+    Column("input_file_id", _ID),
+    Column("output_file_id", _ID),
+    Column("error_file_id", _ID),
+    Column("problems", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("usage", JSON(none_as_null=True)),
+    Column("submitted_at", UtcTime, nullable=False),
+    Column("observed_at", UtcTime, nullable=False),
+    Column("collected_at", UtcTime),
+    Column("rows_succeeded", BigInteger),
+    Column("rows_failed", BigInteger),
+    Index("batches_by_shard", "shard_id"),
+)
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("job", _ID, primary_key=True),
+    Column("partition", _ID, primary_key=True),
+    Column("requests", BigInteger, nullable=False, default=0),
+    Column("rejected", BigInteger, nullable=False, default=0),
+    Column("digest", String(64), nullable=False, default=""),
+    Column("succeeded", BigInteger, nullable=False, default=0),
+    Column("failed", BigInteger, nullable=False, default=0),
+    Column("retryable", BigInteger, nullable=False, default=0),
+    Column("unanswered", BigInteger, nullable=False, default=0),
+    Column("held", Text),
+    Column("collected", BigInteger, nullable=False, default=0),
+    Column("landed", BigInteger, nullable=False, default=-1),
+    Column("updated_at", UtcTime, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""What the store promises: whole files, and a ledger that two processes can trust."""
