@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from pydantic import JsonValue
-
-from batch_pipeline.model import Limits, Observation, Shard
+from batch_pipeline.model import Envelope, Hole, Limits, Observation, Shard, Tree
 from batch_pipeline.spec import BatchJob
 
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """A place in a request body that depends on the row: a template rendered to a JSON string."""
-
-    template: str
-
-
-Tree: TypeAlias = "JsonValue | Hole | Sequence[Tree] | Mapping[str, Tree]"
-"""JSON whose leaves may be holes: a request body before it meets a row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """The text of a request line around the JSON string of custom_id and the body's JSON."""
-
-    before_id: str
-    before_body: str
-    after_body: str  # with the newline
+__all__ = ["Client", "Codec", "Envelope", "Hole", "Tree"]
 
 
 class Codec(Protocol):

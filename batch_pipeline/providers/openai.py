@@ -1,0 +1,343 @@
+"""The OpenAI client: files and batches of one account, through the openai SDK."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Literal, NoReturn, Protocol, TypeAlias, TypeVar, cast
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import openai
+
+from batch_pipeline.errors import (
+    NotFound,
+    ProviderError,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    UsageError,
+)
+from batch_pipeline.model import TERMINAL, Observation, RemoteStatus, Shard
+from batch_pipeline.providers import openai_answers as answers
+from batch_pipeline.providers import openai_errors as errors
+from batch_pipeline.providers.landing import landing, readable_error
+from batch_pipeline.providers.patience import Patience
+
+BASE_URL = "https://api.openai.com/v1"
+_FILE_LAG = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)  # 60 s: how long an upload may stay unseen
+_CLOCK_MARGIN = timedelta(minutes=10)  # how far OpenAI's clock and ours may be apart
+_UPLOAD_SECONDS = 600.0  # after its last byte a large file is digested in silence
+_CONNECT_SECONDS = 5.0
+_PAGE = 100  # batches a page, the most there are
+_PIECE = 1 << 20  # bytes of a download in memory at a time
+_LONGEST_VALUE = 512  # characters of a metadata value
+
+_log = logging.getLogger(__name__)
+_Parsed = TypeVar("_Parsed")
+_Endpoint: TypeAlias = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
+_Failure: TypeAlias = Callable[[str, errors.Said], ProviderError]
+
+
+class _Answer(Protocol):
+    @property
+    def content(self) -> bytes: ...
+
+
+class OpenAIClient:
+    """OpenAI's Batch API for one key; keeps nothing else, so threads may share it.
+
+    The SDK never retries: what may be made again goes through *patience*, a create never does.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        base_url: str = BASE_URL,
+        organization: str | None = None,
+        project: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._patience = patience or Patience()
+        self._scrub = errors.scrubber(key)
+        self._sdk = openai.OpenAI(
+            api_key=key,
+            base_url=base_url,
+            organization=organization,
+            project=project,
+            max_retries=0,
+            timeout=_timeout(self._patience.answer),
+        )
+        # a variable that is set but empty means none; the SDK would send it as an empty header
+        self._sdk.organization, self._sdk.project = organization, project
+        self._host = self._sdk.base_url.host
+        whose = (key, str(self._sdk.base_url), organization, project)
+        digest = hashlib.sha256("\x1f".join(part or "" for part in whose).encode())
+        self.account = digest.hexdigest()[:16]
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], *, patience: Patience | None = None) -> OpenAIClient:
+        """The client of OPENAI_API_KEY, at OPENAI_BASE_URL if set.
+
+        Raises Unauthorized when there is no usable key, UsageError when the URL is none.
+        """
+        return cls(
+            _key(env),
+            base_url=_base_url(env),
+            organization=env.get("OPENAI_ORG_ID") or None,
+            project=env.get("OPENAI_PROJECT_ID") or None,
+            patience=patience,
+        )
+
+    def __repr__(self) -> str:
+        return f"OpenAIClient(account={self.account!r}, host={self._host!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an OpenAIClient holds a key and is never serialised: build it from the environment "
+            "where it is used."
+        )
+
+    def upload(self, lines: Path, *, name: str) -> str:
+        """Stream the file to OpenAI and return its file id; a lost answer leaves an orphan."""
+        filename = name if name.endswith(".jsonl") else f"{name}.jsonl"
+
+        def send() -> answers.File:
+            with readable_error(lines), lines.open("rb") as handle:  # each try from its first byte
+                return self._ask(
+                    f"upload of {filename}",
+                    lambda: self._sdk.files.with_raw_response.create(
+                        file=(filename, handle),
+                        purpose="batch",
+                        timeout=_timeout(_UPLOAD_SECONDS),
+                    ),
+                    answers.File,
+                )
+
+        file_id = self._patience.call(send).id
+        self._event("file uploaded", file_id=file_id, bytes=lines.stat().st_size)
+        return file_id
+
+    def create(self, shard: Shard, *, file_id: str) -> Observation:
+        """Start the batch, once; see the protocol.
+
+        A file that OpenAI does not see yet is certain refusal and waited for, about a minute;
+        NotFound when it never shows up.
+        """
+        waits = iter(_FILE_LAG)
+        while True:
+            try:
+                seen = self._create_once(shard, file_id)
+            except NotFound:
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+            else:
+                self._event(
+                    "batch created",
+                    shard=shard.shard_id,
+                    job=shard.job,
+                    attempt=shard.attempt,
+                    batch_id=seen.batch_id,
+                )
+                return seen
+            self._patience.sleep(wait)
+
+    def _create_once(self, shard: Shard, file_id: str) -> Observation:
+        metadata = _metadata(shard)
+        batch = self._ask(
+            f"create of a batch for shard {shard.shard_id} from file {file_id}",
+            lambda: self._sdk.batches.with_raw_response.create(
+                input_file_id=file_id,
+                endpoint=cast("_Endpoint", shard.endpoint),
+                completion_window="24h",
+                metadata=metadata,
+            ),
+            answers.Batch,
+            errors.create_failure,
+        )
+        return answers.observation(batch)
+
+    def find(self, shard: Shard, *, since: datetime) -> Observation | None:
+        """The batch with the shard's intent, created after *since* (clocks may differ a little).
+
+        None is said only after the whole listing until then was read; any error is raised.
+        """
+        intent = _metadata(shard)["intent"]
+        listed = self.observe(since=since - _CLOCK_MARGIN)
+        return next((seen for seen in listed if seen.metadata.get("intent") == intent), None)
+
+    def observe(self, *, since: datetime) -> Iterator[Observation]:
+        """Every batch of the account created after *since*, newest first, page by page."""
+        start = since.astimezone(UTC).replace(microsecond=0)  # OpenAI's times are whole seconds
+        after: str | None = None
+        while True:
+            page = self._page(after)
+            for batch in page.data:
+                seen = answers.observation(batch)
+                if seen.created_at < start:
+                    return
+                yield seen
+            if not page.has_more:
+                return
+            last = page.data[-1].id if page.data else None
+            if last in {None, after}:
+                raise Unavailable(
+                    f"openai: the list of batches says it goes on after {after}, but does not. "
+                    "The listing costs nothing: make it again."
+                )
+            after = last
+
+    def _page(self, after: str | None) -> answers.Page:
+        return self._patience.call(
+            lambda: self._ask(
+                "listing of batches",
+                lambda: self._sdk.batches.with_raw_response.list(
+                    limit=_PAGE, after=openai.omit if after is None else after
+                ),
+                answers.Page,
+            )
+        )
+
+    def retrieve(self, batch_id: str) -> Observation:
+        """One batch; NotFound when this account has none of that id."""
+        return self._patience.call(lambda: self._retrieve_once(batch_id))
+
+    def _retrieve_once(self, batch_id: str) -> Observation:
+        batch = self._ask(
+            f"look at batch {batch_id}",
+            lambda: self._sdk.batches.with_raw_response.retrieve(batch_id),
+            answers.Batch,
+        )
+        return answers.observation(batch)
+
+    def cancel(self, batch_id: str) -> Observation:
+        """Ask OpenAI to stop the batch; no error if it has ended, or is ending, already."""
+        seen = self._patience.call(lambda: self._cancel_once(batch_id))
+        self._event("batch cancel asked", batch_id=batch_id, remote_status=seen.raw_status)
+        return seen
+
+    def _cancel_once(self, batch_id: str) -> Observation:
+        try:
+            batch = self._ask(
+                f"cancel of batch {batch_id}",
+                lambda: self._sdk.batches.with_raw_response.cancel(batch_id),
+                answers.Batch,
+            )
+        except (Refused, Unavailable):
+            seen = self._retrieve_once(batch_id)
+            if seen.status in TERMINAL or seen.status is RemoteStatus.ENDING:
+                return seen
+            raise
+        return answers.observation(batch)
+
+    def download(self, file_id: str, into: Path) -> int:
+        """Stream a result file to *into*, whole or not at all, and return its bytes."""
+        size = self._patience.call(lambda: self._download_once(file_id, into))
+        self._event("file downloaded", file_id=file_id, bytes=size)
+        return size
+
+    def _download_once(self, file_id: str, into: Path) -> int:
+        with landing(into) as out:
+            cut = self._stream(file_id, out)
+            if cut is not None:
+                raise errors.failure(f"download of file {file_id}", cut)
+            return out.tell()
+
+    def _stream(self, file_id: str, out: BinaryIO) -> errors.Said | None:
+        """Write the file's bytes to *out*; returns what went wrong, None if all came."""
+        try:
+            with self._sdk.files.with_streaming_response.content(file_id) as answer:
+                out.writelines(answer.iter_bytes(_PIECE))
+                received = answer.http_response.num_bytes_downloaded
+                return errors.cut_short(received, answer.headers)
+        except errors.FAILURES as error:
+            return errors.said(error, self._scrub)
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file at OpenAI; no error if it is gone already."""
+        try:
+            self._patience.call(
+                lambda: self._ask(
+                    f"delete of file {file_id}",
+                    lambda: self._sdk.files.with_raw_response.delete(file_id),
+                    answers.File,
+                )
+            )
+        except NotFound:
+            return
+        self._event("file deleted", file_id=file_id)
+
+    def dashboard_url(self, batch_id: str) -> str | None:
+        """The batch's page on OpenAI's platform; None when we talk to another host."""
+        if self._host != "api.openai.com" and not self._host.endswith(".api.openai.com"):
+            return None
+        return f"https://platform.openai.com/batches/{quote(batch_id, safe='')}"
+
+    def _ask(
+        self,
+        what: str,
+        call: Callable[[], _Answer],
+        kind: type[_Parsed],
+        failure: _Failure = errors.failure,
+    ) -> _Parsed:
+        """The answer of *call*, parsed; *failure* says what anything else means."""
+        try:
+            return msgspec.json.decode(call().content, type=kind)
+        except errors.FAILURES as error:
+            heard = errors.said(error, self._scrub)
+        except msgspec.MsgspecError as error:
+            heard = errors.Said(f"an answer that is not OpenAI's ({self._scrub(str(error))})")
+        # raised out here so that the SDK's exception, which holds the key, is not its context
+        raise failure(what, heard)
+
+    def _event(self, message: str, **fields: object) -> None:
+        _log.info(message, extra={"provider": "openai", "account": self.account, **fields})
+
+
+def _timeout(silence: float) -> openai.Timeout:
+    return openai.Timeout(silence, connect=min(silence, _CONNECT_SECONDS))
+
+
+def _metadata(shard: Shard) -> dict[str, str]:
+    """What the batch carries, so that it can be found again by its intent."""
+    if not shard.intent:
+        raise ValueError(
+            f"shard {shard.shard_id} has no intent: record one in the ledger before it is sent."
+        )
+    carried = {
+        "intent": shard.intent,
+        "job": shard.job,
+        "shard": shard.shard_id,
+        "attempt": str(shard.attempt),
+    }
+    return {name: value[:_LONGEST_VALUE] for name, value in carried.items()}
+
+
+def _key(env: Mapping[str, str]) -> str:
+    key = env.get("OPENAI_API_KEY", "").strip()  # keys mounted as files end in a newline
+    if not key:
+        raise Unauthorized(
+            "openai: OPENAI_API_KEY is not set or empty, so nothing can be sent or looked up. "
+            "Set it in the environment (a .env file of the project will do)."
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise Unauthorized(
+            "openai: OPENAI_API_KEY holds characters that no key has (a blank, a line break, a "
+            "quotation mark of a word processor?). Copy the key again."
+        )
+    return key
+
+
+def _base_url(env: Mapping[str, str]) -> str:
+    url = (env.get("OPENAI_BASE_URL") or "").strip() or BASE_URL
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
+        raise UsageError(
+            "OPENAI_BASE_URL is not an http(s) URL. Leave it unset for OpenAI itself, or give one "
+            "such as http://127.0.0.1:8000/v1."
+        )
+    return url

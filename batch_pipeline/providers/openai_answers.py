@@ -1,0 +1,139 @@
+"""OpenAI's JSON answers, parsed once: only the fields we rely on, into our own nouns."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Usage
+
+_STATUS = {
+    "validating": RemoteStatus.VALIDATING,
+    "in_progress": RemoteStatus.RUNNING,
+    "finalizing": RemoteStatus.ENDING,
+    "cancelling": RemoteStatus.ENDING,
+    "completed": RemoteStatus.COMPLETED,
+    "failed": RemoteStatus.FAILED,
+    "expired": RemoteStatus.EXPIRED,
+    "cancelled": RemoteStatus.CANCELLED,
+}
+
+
+class _Counts(msgspec.Struct):
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _Problem(msgspec.Struct):
+    code: str | None = None
+    message: str | None = None
+    line: int | None = None
+    param: str | None = None
+
+
+class _Problems(msgspec.Struct):
+    data: list[_Problem] | None = None
+
+
+class Batch(msgspec.Struct):
+    """OpenAI's batch object."""
+
+    id: str
+    status: str
+    created_at: int  # unix seconds, as all its times
+    input_file_id: str | None = None
+    output_file_id: str | None = None  # "" was seen too, for "none"
+    error_file_id: str | None = None
+    expires_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelled_at: int | None = None
+    request_counts: _Counts | None = None
+    usage: _Usage | None = None
+    errors: _Problems | None = None
+    metadata: dict[str, str] | None = None
+
+
+class Page(msgspec.Struct):
+    """One page of the list of batches, newest first."""
+
+    data: list[Batch]
+    has_more: bool
+
+
+class File(msgspec.Struct):
+    """OpenAI's file object."""
+
+    id: str
+
+
+def observation(batch: Batch) -> Observation:
+    """What the batch object says, in our words."""
+    counts = batch.request_counts or _Counts()
+    endings = (batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at)
+    return Observation(
+        batch_id=batch.id,
+        status=_STATUS.get(batch.status, RemoteStatus.UNKNOWN),
+        raw_status=batch.status,
+        total=counts.total,
+        completed=counts.completed,
+        failed=counts.failed,
+        created_at=datetime.fromtimestamp(batch.created_at, UTC),
+        ended_at=next((_utc(ending) for ending in endings if ending), None),
+        expires_at=_utc(batch.expires_at),
+        input_file_id=batch.input_file_id or None,
+        output_file_id=batch.output_file_id or None,
+        error_file_id=batch.error_file_id or None,
+        problems=_problems(batch.errors),
+        metadata=batch.metadata or {},
+        usage=_usage(batch.usage),
+    )
+
+
+def _utc(seconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def _problems(errors: _Problems | None) -> tuple[BatchProblem, ...]:
+    listed = (errors.data if errors else None) or []
+    return tuple(
+        BatchProblem(
+            code=each.code,
+            message=each.message or "(no message)",
+            line=each.line,
+            param=each.param,
+        )
+        for each in listed
+    )
+
+
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    read, written = usage.input_tokens_details, usage.output_tokens_details
+    return Usage(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=read.cached_tokens if read else None,
+        cache_write_tokens=read.cache_write_tokens if read else None,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=written.reasoning_tokens if written else None,
+    )
