@@ -188,6 +188,7 @@ class PartitionCounts:
     failed: int = 0
     retryable: int = 0  # failed rows that policy would send again
     unanswered: int = 0  # rows without any outcome when results were last looked at
+    held: str | None = None  # why nothing is sent by itself: a person cancelled
     collected: int = 0
     landed: int = -1
     updated_at: datetime | None = None

@@ -53,7 +53,8 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
     in_flight = waiting or bool(shards.get(ShardState.SUBMITTED))
     if shards.get(ShardState.ENDED):
         return Step.COLLECT
-    if waiting and summary.next_due is not None and summary.next_due <= now:
+    held = counts.held is not None
+    if waiting and not held and summary.next_due is not None and summary.next_due <= now:
         return Step.SUBMIT
     if in_flight:
         return Step.WAIT
@@ -63,7 +64,7 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
         return Step.BLOCKED
     if counts.unanswered or counts.landed < 0:
         return Step.UNSENT
-    return Step.RETRY if counts.retryable else Step.DONE
+    return Step.RETRY if counts.retryable and not held else Step.DONE
 
 
 def verdict(observation: Observation, *, now: datetime) -> Verdict:

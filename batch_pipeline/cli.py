@@ -1,0 +1,321 @@
+"""The command line: arguments in, one call, numbers out; each command speaks JSON with --json."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from batch_pipeline import jobfile
+from batch_pipeline.errors import BatchPipelineError, UsageError
+from batch_pipeline.model import FailureKind
+from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.pipeline.running import Steps, Tell
+from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.stages.report import CostReport, money
+from batch_pipeline.stages.shards import Only
+
+
+class Exit(IntEnum):
+    """What the exit code means; scripts rely on it."""
+
+    DONE = 0  # every request accounted for, none failed
+    ERROR = 1  # the run failed; the message says what to do
+    USAGE = 2  # wrong usage or a bad job file
+    FAILED_ROWS = 3  # every request accounted for, some failed for good
+
+
+app = typer.Typer(
+    help="Parquet datasets through LLM batch APIs: nothing paid is lost, every cent is known.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_out, _err = Console(), Console(stderr=True)
+
+Job = Annotated[str, typer.Argument(help="A job's name, or the path of its YAML file.")]
+Partition = Annotated[
+    list[str] | None, typer.Option("--partition", "-p", help="A partition; may be repeated.")
+]
+From = Annotated[str | None, typer.Option("--from", help="First partition of a range.")]
+To = Annotated[str | None, typer.Option("--to", help="Last partition of a range, included.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and an exit code, no traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except UsageError as error:
+        _err.print(f"[bold red]error:[/] {_plain(error)}", highlight=False)
+        sys.exit(Exit.USAGE)
+    except BatchPipelineError as error:
+        _err.print(f"[bold red]error:[/] {_plain(error)}", highlight=False)
+        sys.exit(Exit.ERROR)
+
+
+@app.command()
+def run(
+    job: Job,
+    partition: Partition = None,
+    first: From = None,
+    last: To = None,
+    wait: Annotated[bool, typer.Option(help="Stay until every request is accounted for.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Build requests, send them, wait, collect, retry and report: the whole loop.
+
+    Running it again resumes, and costs nothing for what is answered. Exit codes: 0 every request
+    accounted for (with --no-wait: sent), 3 the same but failed rows are left over, 1 error.
+    """
+    with _opened(job) as shell:
+        names = shell.select(partition or [], first=first, last=last)
+        run_id = f"cli-{uuid4().hex[:12]}"
+        with _progress(quiet=as_json) as tell:
+            steps = shell.run(names, run_id=run_id, wait=wait, tell=tell)
+        _finish(shell, names, steps, as_json=as_json, waited=wait)
+
+
+@app.command()
+def status(
+    job: Job,
+    partition: Partition = None,
+    first: From = None,
+    last: To = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where each partition stands, from the ledger alone; asks no provider and costs nothing."""
+    with _opened(job) as shell:
+        names = shell.select(partition or [], first=first, last=last, built=True)
+        steps = shell.steps_of(names)
+        if as_json:
+            _print_json({"job": shell.job.name, **shell.standing(steps)})
+            return
+        _out.print(_table(steps))
+        shards = [shard for shard in shell.shards(names) if shard.message]
+        for shard in shards:
+            _out.print(f"shard {shard.shard_id} ({shard.state.value}): {shard.message}")
+
+
+@app.command()
+def retry(
+    job: Job,
+    partition: Partition = None,
+    first: From = None,
+    last: To = None,
+    kind: Annotated[
+        list[FailureKind] | None, typer.Option("--kind", help="Only failures of this kind.")
+    ] = None,
+    custom_id: Annotated[
+        list[str] | None, typer.Option("--custom-id", help="Only this custom_id.")
+    ] = None,
+    failed_in_run: Annotated[
+        str | None, typer.Option("--run", help="Only what failed in this past run.")
+    ] = None,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="Also rows of batches that the provider lost: paid anew.")
+    ] = False,
+    wait: Annotated[bool, typer.Option(help="Stay until every request is accounted for.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Send failed custom_ids again as the next attempt, and nothing else.
+
+    Without a selection the job's own retry policy decides; a selection goes beyond max_attempts.
+    """
+    only = Only(
+        custom_ids=tuple(custom_id or ()),
+        kinds=tuple(one.value for one in kind or ()),
+        run_id=failed_in_run,
+    )
+    named = bool(custom_id or kind or failed_in_run)
+    with _opened(job) as shell:
+        names = shell.select(partition or [], first=first, last=last, built=True)
+        run_id = f"cli-{uuid4().hex[:12]}"
+        sent = shell.resend(names, run_id=run_id, only=only if named else None, lost=lost)
+        if not as_json:
+            _out.print(f"{sent.requests} requests sent again.")
+        with _progress(quiet=as_json) as tell:
+            steps = shell.follow(names, run_id=run_id, tell=tell) if wait else shell.steps_of(names)
+        _finish(shell, names, steps, as_json=as_json, waited=wait)
+
+
+@app.command()
+def report(
+    job: Job,
+    partition: Partition = None,
+    first: From = None,
+    last: To = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tokens and cost per partition and model, at batch price and live; also kept in the store."""
+    with _opened(job) as shell:
+        names = shell.select(partition or [], first=first, last=last, built=True)
+        made = shell.report(names)
+        if as_json:
+            sys.stdout.write(made.to_json() + "\n")
+        else:
+            _show(made)
+
+
+@app.command()
+def cancel(
+    job: Job,
+    partition: Partition = None,
+    first: From = None,
+    last: To = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take back what was not sent, ask the provider to stop the rest; finished rows stay yours.
+
+    Nothing is sent for these partitions until somebody asks for it again.
+    """
+    with _opened(job) as shell:
+        names = shell.select(partition or [], first=first, last=last, built=True)
+        stopped = shell.cancel(names)
+        if as_json:
+            _print_json({"job": shell.job.name, "cancelled": [one.shard_id for one in stopped]})
+            return
+        for shard in stopped:
+            _out.print(f"shard {shard.shard_id}: {shard.requests} requests, {shard.state.value}")
+        _out.print(f"{len(stopped)} shards asked to stop; `run` collects what was finished.")
+
+
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8900,
+    state: Annotated[Path, typer.Option(help="Folder for its state.")] = Path(
+        "data/store/simulator"
+    ),
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="Seconds until a batch is done.")] = 4.0,
+    faults: Annotated[Path | None, typer.Option(help="Fault script (YAML).")] = None,
+    max_requests: Annotated[int, typer.Option(help="Lines a file may hold.")] = 50_000,
+    max_file_bytes: Annotated[int, typer.Option(help="Bytes a file may hold.")] = 200_000_000,
+    enqueued_tokens: Annotated[int, typer.Option(help="Tokens a model queues.")] = 2_000_000_000,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the providers' batch APIs on loopback; answers are simulated and cost nothing."""
+    from batch_pipeline.simulator.server import serve  # noqa: PLC0415 - only this command needs it
+
+    if as_json:
+        _print_json({"simulated": True, "openai": f"http://127.0.0.1:{port}/openai/v1"})
+    serve(
+        port=port,
+        state_dir=state,
+        speed=speed,
+        seconds_to_complete=seconds,
+        faults=faults,
+        max_requests=max_requests,
+        max_file_bytes=max_file_bytes,
+        enqueued_tokens=enqueued_tokens,
+    )
+
+
+@contextmanager
+def _opened(reference: str) -> Iterator[Pipeline]:
+    with Pipeline.open(jobfile.find(reference)) as shell:
+        yield shell
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Tell]:
+    if quiet:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_err) as bar:
+        task = bar.add_task("waiting", total=None)
+
+        def tell(steps: Steps) -> None:
+            total = sum(s.counts.requests for _, s in steps.values())
+            done = sum(s.counts.succeeded + s.counts.failed for _, s in steps.values())
+            moving = sum(step is not Step.DONE for step, _ in steps.values())
+            text = f"answered; {moving} of {len(steps)} partitions moving"
+            bar.update(task, total=total, completed=done, description=text)
+
+        yield tell
+
+
+def _finish(
+    shell: Pipeline, names: list[str], steps: Steps, *, as_json: bool, waited: bool
+) -> None:
+    standing = shell.standing(steps)
+    made = shell.report(names) if waited else None
+    if as_json:
+        cost = None if made is None else json.loads(made.to_json())
+        _print_json({"job": shell.job.name, **standing, "report": cost})
+    else:
+        _out.print(_table(steps))
+        if made is not None:
+            _show(made)
+    for step, summary in steps.values():
+        if waited and step is not Step.DONE:
+            raise BatchPipelineError(
+                f"{summary.counts.partition} is {step.value}: `batch-pipeline status` says why."
+            )
+    failed = sum(summary.counts.failed for _, summary in steps.values())
+    if failed and waited:
+        text = f"{failed} requests failed for good; `batch-pipeline retry` can send them again."
+        _err.print(text, highlight=False)
+        raise typer.Exit(Exit.FAILED_ROWS)
+
+
+def _table(steps: Steps) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("partition")
+    table.add_column("step")
+    for title in ("requests", "succeeded", "failed", "rejected", "in flight"):
+        table.add_column(title, justify="right")
+    for name, (step, summary) in steps.items():
+        counts = summary.counts
+        numbers = (counts.requests, counts.succeeded, counts.failed, counts.rejected)
+        flying = sum(n for state, n in summary.requests.items() if state.value != "collected")
+        table.add_row(name, step.value, *(f"{n:,}" for n in (*numbers, flying)))
+    return table
+
+
+def _show(report: CostReport) -> None:
+    """The report in a terminal's width; the store's report.md has every column."""
+    for line in report.facts():
+        _out.print(line, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("partition", "model"):
+        table.add_column(title)
+    for title in ("requests", "failed", "tokens in", "tokens out", "cost", "live"):
+        table.add_column(title, justify="right")
+    for line in report.lines:
+        tokens = (line.input_tokens, line.output_tokens)
+        counts = ("unknown" if count is None else f"{count:,}" for count in tokens)
+        amounts = (money(line.cost), money(line.live_cost))
+        numbers = (f"{line.requests:,}", f"{line.failed:,}", *counts, *amounts)
+        table.add_row(line.partition, line.model or "(not sent)", *numbers)
+    _out.print(table)
+
+
+def _print_json(document: object) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+
+
+def _plain(error: BaseException) -> str:
+    return str(error).replace("[", "\\[")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The job's partitions as Dagster's, and runs of neighbouring partitions as ranges."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+from batch_pipeline.spec import Partitions
+
+_WINDOWS: Mapping[str, type[dg.TimeWindowPartitionsDefinition]] = {
+    "hourly": dg.HourlyPartitionsDefinition,
+    "daily": dg.DailyPartitionsDefinition,
+    "weekly": dg.WeeklyPartitionsDefinition,
+    "monthly": dg.MonthlyPartitionsDefinition,
+}
+_STEP_OF = {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(days=7)}
+
+
+def partitions_def(said: Partitions) -> dg.PartitionsDefinition[str] | None:
+    """Dagster's partitions; `end` is the last partition in ours, the first one out in theirs."""
+    if said.kind == "none":
+        return None
+    if said.kind == "static":
+        return dg.StaticPartitionsDefinition(said.values)
+    return _WINDOWS[said.kind](
+        said.start,
+        end_date=None if said.end is None else _after(said, said.end),
+        fmt=said.key_format,
+        timezone=said.timezone,
+    )
+
+
+def ranges(
+    ready: Iterable[str], known: Iterable[str], *, bridges: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """The *ready* partitions as the fewest (first, last) stretches of the *known* order.
+
+    A stretch may pass over *bridges*: partitions for which the run has nothing to do.
+    """
+    wanted, first, last = set(ready), None, None
+    for name in known:
+        if name in wanted:
+            first, last = first or name, name
+        elif first is not None and last is not None and name not in bridges:
+            yield first, last
+            first = last = None
+    if first is not None and last is not None:
+        yield first, last
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags that make one run of a stretch of partitions."""
+    if first == last:
+        return {PARTITION_NAME_TAG: first}
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def range_of(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """The stretch that a run's tags name."""
+    if PARTITION_NAME_TAG in tags:
+        return tags[PARTITION_NAME_TAG], tags[PARTITION_NAME_TAG]
+    start, end = (
+        tags.get(ASSET_PARTITION_RANGE_START_TAG),
+        tags.get(ASSET_PARTITION_RANGE_END_TAG),
+    )
+    return (start, end) if start and end else None
+
+
+def _after(said: Partitions, last: str) -> str:
+    start = datetime.strptime(last, said.key_format)  # noqa: DTZ007 - a partition's name, no instant
+    if said.kind == "monthly":
+        following = (start.replace(day=1) + timedelta(days=32)).replace(day=1)
+    else:
+        following = start + _STEP_OF[said.kind]
+    return following.strftime(said.key_format)

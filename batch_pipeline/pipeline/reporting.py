@@ -1,0 +1,52 @@
+"""What partitions cost: their reports, kept in the store and handed to whoever shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from batch_pipeline.model import Shard, ShardState
+from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.stages.report import CostReport, cost_report
+
+SIMULATED = "simulated"
+"""In the batch ids of the bundled simulator, so that its answers are never taken for real ones."""
+
+
+def report(work: Workplace, partitions: Sequence[str]) -> CostReport:
+    """One report over those of the partitions that have landed; the job's own is kept too."""
+    reports(work, [])
+    return _made(work, _landed(work, partitions))
+
+
+def reports(work: Workplace, partitions: Sequence[str]) -> dict[str, CostReport]:
+    """Each landed partition's report, written beside its name; then the job's over all of them."""
+    made = {name: _made(work, [name]) for name in _landed(work, partitions)}
+    for name, one in made.items():
+        one.write(work.store.report_file(work.job.name, "md", partition=name).parent)
+    every = [counts.partition for counts in work.ledger.partitions(work.job.name)]
+    whole = _made(work, _landed(work, every))
+    whole.write(work.store.report_file(work.job.name, "md").parent)
+    return made
+
+
+def _landed(work: Workplace, partitions: Iterable[str]) -> list[str]:
+    name, store = work.job.name, work.store
+    return [one for one in partitions if store.results_file(name, one).exists()]
+
+
+def _made(work: Workplace, partitions: Sequence[str]) -> CostReport:
+    name, store = work.job.name, work.store
+    shards = work.ledger.shards(name, partitions=partitions, states=[ShardState.COLLECTED])
+    with work.duckdb() as con:
+        return cost_report(
+            con,
+            job=name,
+            results={one: store.results_file(name, one) for one in partitions},
+            outcomes=[store.outcomes_file(name, shard.shard_id) for shard in shards],
+            priced=work.prices,
+            simulated=any(_is_simulated(shard) for shard in shards),
+        )
+
+
+def _is_simulated(shard: Shard) -> bool:
+    return shard.batch_id is not None and SIMULATED in shard.batch_id

@@ -1,0 +1,230 @@
+"""One job, ready to run: every verb of the command line and of the Dagster assets."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from batch_pipeline.errors import UsageError
+from batch_pipeline.model import (
+    PartitionSummary,
+    Shard,
+    ShardState,
+)
+from batch_pipeline.pipeline import (
+    building,
+    collecting,
+    reporting,
+    running,
+    sending,
+    standing,
+    watching,
+)
+from batch_pipeline.pipeline.workplace import Workplace, utc_now
+from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.providers import registry
+from batch_pipeline.settings import Settings
+from batch_pipeline.spec import BatchJob
+from batch_pipeline.stages.report import CostReport
+from batch_pipeline.stages.requests import RequestsBuilt
+from batch_pipeline.stages.shards import Only
+from batch_pipeline.store.files import Store
+from batch_pipeline.store.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The shell of one job. Every verb can be run again; none waits for a provider."""
+
+    work: Workplace
+
+    @classmethod
+    def open(
+        cls,
+        job: BatchJob,
+        *,
+        env: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        now: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+        hurried: bool = False,
+    ) -> Self:
+        """Open store and ledger; StoreError when one cannot be written, SpecError for the job.
+
+        *hurried* is for a sensor's tick: a provider that does not answer at once is left alone.
+        """
+        env = os.environ if env is None else env
+        settings = settings or Settings.from_env(env)
+        job = job.resolved(Path.cwd())
+        codec = registry.codec(job.target.provider)
+        codec.body(job)  # a parameter the provider does not take is an error now, not a paid one
+        store = Store(settings.store)
+        store.check_writable()
+        ledger = Ledger.open(settings.ledger())
+        return cls(Workplace(job, settings, store, ledger, codec, env, now, sleep, hurried))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the ledger's connections."""
+        self.work.ledger.close()
+
+    @property
+    def job(self) -> BatchJob:
+        """The job, files read in and paths absolute."""
+        return self.work.job
+
+    def partitions(self) -> list[str]:
+        """The partitions the dataset has, in order; `all` alone when it is not partitioned."""
+        return building.partitions(self.work)
+
+    def build(self, partitions: Iterable[str]) -> dict[str, RequestsBuilt]:
+        """Render the requests of the partitions; equal input gives equal bytes."""
+        return building.build(self.work, list(partitions))
+
+    def submit(
+        self, partitions: Iterable[str], *, run_id: str | None = None, only: Only | None = None
+    ) -> sending.Submission:
+        """Send what is not answered, not in flight and may be sent."""
+        return sending.submit(self.work, list(partitions), run_id=run_id, only=only)
+
+    def watch(self) -> watching.Watched:
+        """Look at batches in flight and record it."""
+        return watching.watch(self.work)
+
+    def steps(self) -> dict[str, tuple[Step, PartitionSummary]]:
+        """The next step of every partition that was ever built."""
+        return watching.steps(self.work)
+
+    def collect(self, partitions: Iterable[str]) -> collecting.Collected:
+        """Fetch what has ended and land the partitions whose rows are all answered."""
+        return collecting.collect(self.work, list(partitions))
+
+    def report(self, partitions: Iterable[str]) -> CostReport:
+        """What the partitions cost, written to the store; only those that have landed."""
+        return reporting.report(self.work, list(partitions))
+
+    def shards(
+        self,
+        partitions: Sequence[str] | None = None,
+        states: Iterable[ShardState] | None = None,
+    ) -> list[Shard]:
+        """The job's shards, oldest first."""
+        return self.work.ledger.shards(
+            self.job.name, partitions=partitions, states=None if states is None else list(states)
+        )
+
+    def cancel(self, partitions: Sequence[str] | None = None) -> list[Shard]:
+        """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
+        return sending.cancel(self.work, partitions)
+
+    def resend(
+        self,
+        partitions: Iterable[str],
+        *,
+        run_id: str | None = None,
+        only: Only | None = None,
+        lost: bool = False,
+    ) -> sending.Submission:
+        """`submit`, for a person: lifts holds, and with *lost* gives up batches that are gone.
+
+        Raises the provider's refusal when a person has to act; what waiting mends is no error.
+        """
+        names = list(partitions)
+        sending.let_go(self.work, names, lost=lost)
+        sent = sending.submit(self.work, names, run_id=run_id, only=only)
+        if sent.problem is not None and not running.waiting_helps(sent.problem):
+            raise sent.problem
+        return sent
+
+    def run(
+        self,
+        partitions: Iterable[str],
+        *,
+        run_id: str | None = None,
+        wait: bool = True,
+        tell: running.Tell = lambda _: None,
+    ) -> running.Steps:
+        """Build, send, wait, collect and retry until nothing moves; without *wait*: only send."""
+        names = list(partitions)
+        self.build(names)
+        self.resend(names, run_id=run_id)
+        return self.follow(names, run_id=run_id, tell=tell) if wait else self.steps_of(names)
+
+    def follow(
+        self,
+        partitions: Iterable[str],
+        *,
+        run_id: str | None = None,
+        tell: running.Tell = lambda _: None,
+    ) -> running.Steps:
+        """What the watch sensor does, in this process, until nothing moves any more."""
+        return running.drive(self.work, list(partitions), run_id=run_id, tell=tell)
+
+    def steps_of(self, partitions: Iterable[str]) -> running.Steps:
+        """The steps of these partitions, as far as they were ever built."""
+        return running.of(self.work, list(partitions))
+
+    def select(
+        self,
+        partitions: Sequence[str],
+        *,
+        first: str | None = None,
+        last: str | None = None,
+        built: bool = False,
+    ) -> list[str]:
+        """The partitions a person means: those named, a range, or all; UsageError if none fits.
+
+        They are looked for in the dataset, or with *built* among those with a request table.
+        """
+        if self.job.partitions.kind == "none" and (partitions or first or last):
+            raise UsageError(f"{self.job.name} is not partitioned: leave the partition out.")
+        if partitions and (first or last):
+            raise UsageError("--partition names partitions, --from and --to a range: use one.")
+        if partitions:
+            return list(dict.fromkeys(partitions))
+        there = list(self.steps()) if built else self.partitions()
+        chosen = within(there, first, last)
+        if not chosen:
+            what = "was built yet" if built else "is in the dataset"
+            span = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
+            raise UsageError(f"{self.job.name}: no partition{span} {what}.")
+        return chosen
+
+    def standing(self, steps: running.Steps) -> dict[str, object]:
+        """Numbers for scripts: totals, and each partition's step and counts."""
+        return standing.of(steps, self.shards(list(steps)))
+
+    def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
+        """Each partition's own report, written to the store; then the job's."""
+        return reporting.reports(self.work, list(partitions))
+
+
+def within(names: Sequence[str], first: str | None, last: str | None) -> list[str]:
+    """The stretch from *first* to *last*, both included, in the order of *names*.
+
+    An end that is not among the names is compared as text, which is time order for dates.
+    """
+    start = names.index(first) if first in names else None
+    end = names.index(last) if last in names else None
+    return [
+        name
+        for at, name in enumerate(names)
+        if (first is None or (at >= start if start is not None else name >= first))
+        and (last is None or (at <= end if end is not None else name <= last))
+    ]

@@ -1,0 +1,180 @@
+"""What happens next: decisions over plain values, no clock and no disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_pipeline.model import (
+    BatchProblem,
+    Observation,
+    PartitionCounts,
+    PartitionSummary,
+    RemoteStatus,
+    ShardState,
+)
+from batch_pipeline.policy.lifecycle import (
+    OVERDUE,
+    SETTLING,
+    TOKEN_LIMIT,
+    Step,
+    Verdict,
+    backoff,
+    next_step,
+    verdict,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+LANDED = PartitionCounts(
+    job="j", partition="p", requests=10, digest="d", succeeded=10, collected=1, landed=1
+)
+BUILT = PartitionCounts(job="j", partition="p", requests=10, digest="d")
+
+
+def summary(
+    counts: PartitionCounts = LANDED, *, due: datetime | None = None, **shards: int
+) -> PartitionSummary:
+    states = {ShardState[name.upper()]: number for name, number in shards.items()}
+    return PartitionSummary(counts, shards=states, requests=states, next_due=due)
+
+
+def seen(status: RemoteStatus, **facts: object) -> Observation:
+    known = Observation("b", status, status.value, 10, 0, 0, NOW)
+    return replace(known, **facts)  # type: ignore[arg-type]  # facts are Observation's own fields
+
+
+def test_what_has_ended_is_fetched_before_anything_is_sent() -> None:
+    assert next_step(summary(ended=1, planned=1, due=NOW), now=NOW) is Step.COLLECT
+
+
+@pytest.mark.parametrize("state", ["planned", "submitting", "in_doubt"])
+def test_a_waiting_shard_is_taken_up_when_it_is_due(state: str) -> None:
+    later = NOW + timedelta(seconds=1)
+    assert next_step(summary(due=NOW, **{state: 1}), now=NOW) is Step.SUBMIT
+    assert next_step(summary(due=later, **{state: 1}), now=NOW) is Step.WAIT
+
+
+def test_a_batch_at_the_provider_is_waited_for() -> None:
+    assert next_step(summary(submitted=1), now=NOW) is Step.WAIT
+
+
+def test_a_collection_that_was_not_landed_is_landed() -> None:
+    assert next_step(summary(replace(LANDED, collected=2)), now=NOW) is Step.COLLECT
+
+
+def test_a_partition_without_anything_to_send_lands_at_once() -> None:
+    empty = replace(BUILT, requests=0)
+    all_rejected = replace(BUILT, rejected=10)
+    assert next_step(summary(empty), now=NOW) is Step.COLLECT
+    assert next_step(summary(all_rejected), now=NOW) is Step.COLLECT
+
+
+def test_requests_that_were_only_built_wait_for_a_person() -> None:
+    assert next_step(summary(BUILT), now=NOW) is Step.UNSENT
+    changed = replace(LANDED, unanswered=3)
+    assert next_step(summary(changed), now=NOW) is Step.UNSENT
+
+
+def test_failed_rows_go_again_once_everything_has_landed() -> None:
+    failures = replace(LANDED, succeeded=8, failed=2, retryable=2)
+    assert next_step(summary(failures), now=NOW) is Step.RETRY
+    assert next_step(summary(failures, submitted=1), now=NOW) is Step.WAIT
+    assert next_step(summary(replace(failures, retryable=0)), now=NOW) is Step.DONE
+
+
+def test_what_a_person_cancelled_is_not_sent_again_by_itself() -> None:
+    held = replace(LANDED, failed=2, retryable=2, held="cancelled by a person")
+    assert next_step(summary(held), now=NOW) is Step.DONE
+    assert next_step(summary(held, planned=1, due=NOW), now=NOW) is Step.WAIT
+    assert next_step(summary(held, ended=1), now=NOW) is Step.COLLECT
+
+
+def test_a_failed_shard_blocks_once_the_rest_has_landed() -> None:
+    assert next_step(summary(failed=1), now=NOW) is Step.BLOCKED
+    assert next_step(summary(failed=1, submitted=1), now=NOW) is Step.WAIT
+    assert next_step(summary(replace(LANDED, collected=2), failed=1), now=NOW) is Step.COLLECT
+
+
+@given(
+    shards=st.dictionaries(st.sampled_from(ShardState), st.integers(0, 3)),
+    counts=st.builds(
+        PartitionCounts,
+        job=st.just("j"),
+        partition=st.just("p"),
+        requests=st.integers(0, 5),
+        rejected=st.integers(0, 5),
+        failed=st.integers(0, 5),
+        retryable=st.integers(0, 5),
+        unanswered=st.integers(0, 5),
+        collected=st.integers(0, 3),
+        landed=st.integers(-1, 3),
+    ),
+    due=st.none() | st.just(NOW) | st.just(NOW + timedelta(days=1)),
+)
+def test_a_retry_is_never_asked_for_while_anything_is_in_flight(
+    shards: dict[ShardState, int], counts: PartitionCounts, due: datetime | None
+) -> None:
+    one = PartitionSummary(counts, shards=shards, requests=shards, next_due=due)
+    step = next_step(one, now=NOW)
+    flying = {ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT}
+    flying |= {ShardState.SUBMITTED, ShardState.ENDED}
+    if any(shards.get(state) for state in flying):
+        assert step in {Step.SUBMIT, Step.COLLECT, Step.WAIT}
+    if step in {Step.RETRY, Step.DONE}:
+        assert counts.collected == counts.landed or counts.landed < 0
+
+
+@pytest.mark.parametrize(
+    "status",
+    [RemoteStatus.VALIDATING, RemoteStatus.RUNNING, RemoteStatus.ENDING, RemoteStatus.UNKNOWN],
+)
+def test_a_batch_that_is_not_over_is_waited_for(status: RemoteStatus) -> None:
+    assert verdict(seen(status), now=NOW) is Verdict.WAIT
+
+
+def test_a_batch_that_outlived_its_window_is_cancelled_once() -> None:
+    late = NOW + OVERDUE + timedelta(seconds=1)
+    running = seen(RemoteStatus.RUNNING, expires_at=NOW)
+    assert verdict(running, now=NOW + OVERDUE) is Verdict.WAIT
+    assert verdict(running, now=late) is Verdict.CANCEL
+    assert verdict(replace(running, status=RemoteStatus.ENDING), now=late) is Verdict.WAIT
+
+
+def test_a_full_queue_is_no_failure_of_the_rows() -> None:
+    problem = BatchProblem(TOKEN_LIMIT, "Enqueued token limit reached")
+    assert verdict(seen(RemoteStatus.FAILED, problems=(problem,)), now=NOW) is Verdict.REQUEUE
+    other = BatchProblem("model_not_found", "no such model", line=1)
+    assert verdict(seen(RemoteStatus.FAILED, problems=(other,)), now=NOW) is Verdict.COLLECT
+
+
+@pytest.mark.parametrize(
+    "facts", [{"completed": 9, "error_file_id": "e"}, {"failed": 1, "output_file_id": "o"}]
+)
+def test_a_completed_batch_without_its_files_is_looked_at_again(facts: dict[str, object]) -> None:
+    early = seen(RemoteStatus.COMPLETED, ended_at=NOW, **facts)
+    assert verdict(early, now=NOW) is Verdict.WAIT
+    assert verdict(early, now=NOW + SETTLING) is Verdict.COLLECT
+
+
+@pytest.mark.parametrize(
+    "status", [RemoteStatus.COMPLETED, RemoteStatus.EXPIRED, RemoteStatus.CANCELLED]
+)
+def test_every_other_end_is_collected(status: RemoteStatus) -> None:
+    assert verdict(seen(status), now=NOW) is Verdict.COLLECT
+
+
+def test_a_refused_shard_waits_longer_each_time_but_never_above_a_quarter_hour() -> None:
+    waits = [backoff(tries).total_seconds() for tries in range(8)]
+    assert waits[:3] == [30, 60, 120]
+    assert waits == sorted(waits)
+    assert backoff(10_000).total_seconds() == 900
+
+
+def test_a_provider_that_names_a_time_is_believed_within_reason() -> None:
+    assert backoff(5, retry_after=7).total_seconds() == 7
+    assert backoff(0, retry_after=86_400).total_seconds() == 900
+    assert backoff(0, retry_after=0).total_seconds() == 1
