@@ -15,7 +15,6 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from batch_pipeline import jobfile
 from batch_pipeline.errors import BatchPipelineError, UsageError
@@ -23,8 +22,8 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.running import Steps, Tell
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.stages.report import CostReport, money
 from batch_pipeline.stages.shards import Only
+from batch_pipeline.terminal import show_report, steps_table
 
 
 class Exit(IntEnum):
@@ -103,7 +102,7 @@ def status(
         if as_json:
             _print_json({"job": shell.job.name, **shell.standing(steps)})
             return
-        _out.print(_table(steps))
+        _out.print(steps_table(steps))
         shards = [shard for shard in shell.shards(names) if shard.message]
         for shard in shards:
             _out.print(f"shard {shard.shard_id} ({shard.state.value}): {shard.message}")
@@ -166,7 +165,7 @@ def report(
         if as_json:
             sys.stdout.write(made.to_json() + "\n")
         else:
-            _show(made)
+            show_report(_out, made)
 
 
 @app.command()
@@ -262,9 +261,9 @@ def _finish(
         cost = None if made is None else json.loads(made.to_json())
         _print_json({"job": shell.job.name, **standing, "report": cost})
     else:
-        _out.print(_table(steps))
+        _out.print(steps_table(steps))
         if made is not None:
-            _show(made)
+            show_report(_out, made)
     for step, summary in steps.values():
         if waited and step is not Step.DONE:
             raise BatchPipelineError(
@@ -275,38 +274,6 @@ def _finish(
         text = f"{failed} requests failed for good; `batch-pipeline retry` can send them again."
         _err.print(text, highlight=False)
         raise typer.Exit(Exit.FAILED_ROWS)
-
-
-def _table(steps: Steps) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("partition")
-    table.add_column("step")
-    for title in ("requests", "succeeded", "failed", "rejected", "in flight"):
-        table.add_column(title, justify="right")
-    for name, (step, summary) in steps.items():
-        counts = summary.counts
-        numbers = (counts.requests, counts.succeeded, counts.failed, counts.rejected)
-        flying = sum(n for state, n in summary.requests.items() if state.value != "collected")
-        table.add_row(name, step.value, *(f"{n:,}" for n in (*numbers, flying)))
-    return table
-
-
-def _show(report: CostReport) -> None:
-    """The report in a terminal's width; the store's report.md has every column."""
-    for line in report.facts():
-        _out.print(line, highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for title in ("partition", "model"):
-        table.add_column(title)
-    for title in ("requests", "failed", "tokens in", "tokens out", "cost", "live"):
-        table.add_column(title, justify="right")
-    for line in report.lines:
-        tokens = (line.input_tokens, line.output_tokens)
-        counts = ("unknown" if count is None else f"{count:,}" for count in tokens)
-        amounts = (money(line.cost), money(line.live_cost))
-        numbers = (f"{line.requests:,}", f"{line.failed:,}", *counts, *amounts)
-        table.add_row(line.partition, line.model or "(not sent)", *numbers)
-    _out.print(table)
 
 
 def _print_json(document: object) -> None:

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "orchestration": SHELL,
     "components": SHELL | {"orchestration"},
     "definitions": {"orchestration", "components"},
-    "cli": SHELL | {"jobfile", "simulator"},
+    "terminal": SHELL,
+    "cli": SHELL | {"jobfile", "terminal", "simulator"},
     "simulator": set[str](),
     "defs": set[str](),
 }

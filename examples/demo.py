@@ -16,7 +16,6 @@ warnings.filterwarnings("ignore", category=Warning, module="dagster")
 
 import dagster as dg  # noqa: E402 - its home has to be known first
 from rich.console import Console  # noqa: E402
-from rich.markdown import Markdown  # noqa: E402
 
 from batch_pipeline import jobfile  # noqa: E402
 from batch_pipeline.definitions import defs  # noqa: E402
@@ -24,6 +23,7 @@ from batch_pipeline.orchestration.local import LocalDagster  # noqa: E402
 from batch_pipeline.pipeline import Pipeline  # noqa: E402
 from batch_pipeline.simulator.limits import Pace  # noqa: E402
 from batch_pipeline.simulator.server import Simulator  # noqa: E402
+from batch_pipeline.terminal import show_report  # noqa: E402
 
 JOB = "review_triage"
 FAULTS = Path(__file__).parent / "demo_faults.yaml"
@@ -57,7 +57,7 @@ def _run(partitions: list[str]) -> None:
 
 def _show(shell: Pipeline, partitions: list[str], began: float, *, calls: int) -> None:
     report = shell.report(partitions)
-    out.print(Markdown(report.to_markdown()))
+    show_report(out, report)
     store = shell.work.store
     out.print(f"results  {store.results_file(JOB, partitions[0]).parent.parent}")
     out.print(f"report   {store.report_file(JOB, 'md')}")

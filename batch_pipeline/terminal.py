@@ -1,0 +1,74 @@
+"""Reports and standings as they fit a terminal; report.md in the store has every column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.stages.bill import BillLine
+from batch_pipeline.stages.report import CostReport, money
+
+_WIDEST = 40
+"""Bill lines shown one by one; a longer bill is shown per model."""
+
+
+def show_report(out: Console, report: CostReport) -> None:
+    """What it cost, what it would have cost live, and what failed."""
+    if report.simulated:
+        out.print("[bold yellow]SIMULATED[/]: no provider answered, and nobody pays this.")
+    for fact in facts(report.total):
+        out.print(fact, highlight=False)
+    if len(report.lines) <= _WIDEST:
+        out.print(bill_table(report))
+    out.print(f"Prices: {report.prices_from}, as of {report.prices_on}.", highlight=False)
+
+
+def facts(whole: BillLine) -> Iterator[str]:
+    """The totals, a line each."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in whole.by_kind.items())
+    yield f"requests   {whole.requests:,}: {whole.succeeded:,} succeeded, {whole.failed:,} failed"
+    if kinds:
+        yield f"failures   {kinds}"
+    yield f"tokens     {_count(whole.input_tokens)} in, {_count(whole.output_tokens)} out"
+    yield f"cost       {money(whole.cost)} for {whole.attempts:,} rows sent, all attempts"
+    yield f"live       {money(whole.live_cost)} for the same tokens, {money(whole.saved)} saved"
+    if whole.unknown_cost:
+        yield f"unknown    {whole.unknown_cost:,} rows cost something nobody told us"
+
+
+def bill_table(report: CostReport) -> Table:
+    """One row per partition and model."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("partition", "model"):
+        table.add_column(title)
+    for title in ("requests", "failed", "tokens in", "tokens out", "cost", "live"):
+        table.add_column(title, justify="right")
+    for line in report.lines:
+        tokens = (_count(line.input_tokens), _count(line.output_tokens))
+        amounts = (money(line.cost), money(line.live_cost))
+        numbers = (f"{line.requests:,}", f"{line.failed:,}", *tokens, *amounts)
+        table.add_row(line.partition, line.model or "(not sent)", *numbers)
+    return table
+
+
+def steps_table(steps: Steps) -> Table:
+    """One row per partition: where it stands."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("partition")
+    table.add_column("step")
+    for title in ("requests", "succeeded", "failed", "rejected", "in flight"):
+        table.add_column(title, justify="right")
+    for name, (step, summary) in steps.items():
+        counts = summary.counts
+        over = {"collected", "cancelled"}
+        flying = sum(n for state, n in summary.requests.items() if state.value not in over)
+        numbers = (counts.requests, counts.succeeded, counts.failed, counts.rejected, flying)
+        table.add_row(name, step.value, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _count(count: int | None) -> str:
+    return "unknown" if count is None else f"{count:,}"
