@@ -119,7 +119,7 @@ def test_an_upload_that_fails_for_a_moment_is_sent_again_from_its_first_byte(
     tmp_path: Path,
     fault: dict[str, object],
 ) -> None:
-    sim.faults({"calls": [{**fault, "on": "upload", "times": 2}]})
+    sim.faults({"calls": [{**fault, "operation": "upload", "times": 2}]})
     made = send(client, tmp_path, rows=3)
     assert waits == [0.5, 1.0]
     sim.advance(60)
@@ -130,7 +130,7 @@ def test_an_upload_waits_as_long_as_the_server_asks(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
     sim.faults(
-        {"calls": [{"do": "fail", "on": "upload", "status": 429, "retry_after": 3, "times": 1}]}
+        {"calls": [{"do": "fail", "operation": "upload", "status": 429, "retry_after": 3, "times": 1}]}
     )
     client.upload(write_lines(tmp_path), name="s-1.jsonl")
     assert waits == [3.0]
@@ -139,7 +139,7 @@ def test_an_upload_waits_as_long_as_the_server_asks(
 def test_an_upload_that_keeps_failing_gives_up(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
-    sim.faults({"calls": [{"do": "fail", "on": "upload", "status": 503}]})
+    sim.faults({"calls": [{"do": "fail", "operation": "upload", "status": 503}]})
     with pytest.raises(Unavailable, match=r"upload of s-1\.jsonl failed: HTTP 503"):
         client.upload(write_lines(tmp_path), name="s-1.jsonl")
     assert len(_statuses(sim, "upload")) == 6
@@ -163,7 +163,7 @@ def test_a_file_that_is_too_large_is_told_apart_and_not_sent_again(
 def test_a_create_waits_for_a_file_that_openai_does_not_see_yet(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
-    sim.faults({"calls": [{"do": "lag", "on": "create", "times": 3}]})
+    sim.faults({"calls": [{"do": "lag", "operation": "create", "times": 3}]})
     assert send(client, tmp_path).status is RemoteStatus.VALIDATING
     assert waits == [1.0, 2.0, 4.0]
     assert _statuses(sim, "create") == [400, 400, 400, 200]
@@ -172,7 +172,7 @@ def test_a_create_waits_for_a_file_that_openai_does_not_see_yet(
 def test_a_create_gives_up_on_a_file_that_never_shows_after_a_minute(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
-    sim.faults({"calls": [{"do": "lag", "on": "create"}]})
+    sim.faults({"calls": [{"do": "lag", "operation": "create"}]})
     with pytest.raises(NotFound, match="Cannot find file"):
         send(client, tmp_path)
     assert sum(waits) == 60
@@ -182,7 +182,7 @@ def test_a_create_gives_up_on_a_file_that_never_shows_after_a_minute(
 def test_a_throttled_create_says_when_and_is_left_to_the_caller(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
-    sim.faults({"calls": [{"do": "fail", "on": "create", "status": 429, "retry_after": 2}]})
+    sim.faults({"calls": [{"do": "fail", "operation": "create", "status": 429, "retry_after": 2}]})
     with pytest.raises(Throttled) as caught:
         send(client, tmp_path)
     assert caught.value.retry_after == 2
@@ -194,7 +194,7 @@ def test_a_create_that_is_refused_says_why(
 ) -> None:
     file_id = client.upload(write_lines(tmp_path), name="s-1.jsonl")
     sim.faults(
-        {"calls": [{"do": "fail", "on": "create", "status": 400, "message": "Bad endpoint."}]}
+        {"calls": [{"do": "fail", "operation": "create", "status": 400, "message": "Bad endpoint."}]}
     )
     with pytest.raises(Refused, match=r"HTTP 400: Bad endpoint\. The same call would be refused"):
         client.create(make_shard(), file_id=file_id)
@@ -234,7 +234,7 @@ def test_a_download_that_breaks_is_started_again(  # noqa: PLR0913, PLR0917 - fi
 ) -> None:
     whole = tmp_path / "whole.jsonl"
     client.download(output_id, whole)
-    sim.faults({"calls": [{**fault, "on": "content", "times": 2}]})
+    sim.faults({"calls": [{**fault, "operation": "content", "times": 2}]})
     target = tmp_path / "again.jsonl"
     assert client.download(output_id, target) == whole.stat().st_size
     assert target.read_bytes() == whole.read_bytes()
@@ -244,7 +244,7 @@ def test_a_download_that_breaks_is_started_again(  # noqa: PLR0913, PLR0917 - fi
 def test_a_download_that_is_always_cut_leaves_no_file(
     sim: Simulator, client: OpenAIClient, output_id: str, tmp_path: Path
 ) -> None:
-    sim.faults({"calls": [{"do": "cut", "on": "content", "bytes": 100}]})
+    sim.faults({"calls": [{"do": "cut", "operation": "content", "bytes": 100}]})
     target = tmp_path / "raw" / "out.jsonl"
     with pytest.raises(Unavailable, match=f"download of file {output_id} failed"):
         client.download(output_id, target)

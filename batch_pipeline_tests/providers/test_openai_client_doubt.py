@@ -40,7 +40,7 @@ def test_a_create_in_doubt_is_made_once_and_found_exactly_if_it_happened(  # noq
     fault: dict[str, object],
     when: str,
 ) -> None:
-    sim.faults({"calls": [{**fault, "on": "create", "when": when}]})
+    sim.faults({"calls": [{**fault, "operation": "create", "when": when}]})
     with pytest.raises(Ambiguous, match="look for it before anything is sent again"):
         client.create(make_shard(), file_id=file_id)
     creates = sim.log("create")
@@ -54,7 +54,7 @@ def test_a_create_in_doubt_is_made_once_and_found_exactly_if_it_happened(  # noq
 def test_a_create_whose_answer_was_cut_is_adopted(
     sim: Simulator, client: OpenAIClient, file_id: str
 ) -> None:
-    sim.faults({"calls": [{"do": "cut", "on": "create", "bytes": 40}]})
+    sim.faults({"calls": [{"do": "cut", "operation": "create", "bytes": 40}]})
     with pytest.raises(Ambiguous):
         client.create(make_shard(), file_id=file_id)
     found = client.find(make_shard(), since=LONG_AGO)
@@ -78,7 +78,7 @@ def test_a_certain_no_is_no_doubt(  # noqa: PLR0913, PLR0917 - fixtures and colu
     code: str,
     kind: type[ProviderError],
 ) -> None:
-    sim.faults({"calls": [{"do": "fail", "on": "create", "status": status, "code": code}]})
+    sim.faults({"calls": [{"do": "fail", "operation": "create", "status": status, "code": code}]})
     with pytest.raises(kind):
         client.create(make_shard(), file_id=file_id)
     sim.faults(None)

@@ -45,7 +45,7 @@ def test_a_look_survives_a_bad_moment(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
     made = send(client, tmp_path)
-    sim.faults({"calls": [{"do": "fail", "on": ["retrieve", "list"], "status": 500, "times": 2}]})
+    sim.faults({"calls": [{"do": "fail", "operation": ["retrieve", "list"], "status": 500, "times": 2}]})
     assert client.retrieve(made.batch_id).batch_id == made.batch_id
     assert [seen.batch_id for seen in client.observe(since=LONG_AGO)] == [made.batch_id]
     assert len(waits) == 2
@@ -93,7 +93,7 @@ def test_a_search_that_cannot_be_finished_is_an_error_and_no_false_none(
 ) -> None:
     sim, _ = crowd
     client = make_client(sim.openai_url, tries=3)
-    sim.faults({"calls": [{"do": "drop", "on": "list", "nth": [nth, nth + 1, nth + 2]}]})
+    sim.faults({"calls": [{"do": "drop", "operation": "list", "nth": [nth, nth + 1, nth + 2]}]})
     with pytest.raises(Unavailable, match="listing of batches"):
         client.find(make_shard(intent="intent-x"), since=LONG_AGO)
     assert client.find(make_shard(intent="intent-x"), since=LONG_AGO) is None
@@ -144,7 +144,7 @@ def test_a_cancel_whose_answer_was_lost_is_seen_to_have_happened(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
     made = send(client, tmp_path)
-    sim.faults({"calls": [{"do": "drop", "on": "cancel", "when": "after"}]})
+    sim.faults({"calls": [{"do": "drop", "operation": "cancel", "when": "after"}]})
     assert client.cancel(made.batch_id).status is RemoteStatus.ENDING
     assert waits == []
 
@@ -153,7 +153,7 @@ def test_a_cancel_that_did_not_happen_is_asked_again(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
     made = send(client, tmp_path)
-    sim.faults({"calls": [{"do": "fail", "on": "cancel", "status": 500, "times": 1}]})
+    sim.faults({"calls": [{"do": "fail", "operation": "cancel", "status": 500, "times": 1}]})
     assert client.cancel(made.batch_id).status is RemoteStatus.ENDING
     assert waits == [0.5]
 
@@ -162,7 +162,7 @@ def test_a_refused_cancel_is_an_error_only_while_the_batch_goes_on(
     sim: Simulator, client: OpenAIClient, tmp_path: Path
 ) -> None:
     made = send(client, tmp_path)
-    sim.faults({"calls": [{"do": "fail", "on": "cancel", "status": 400, "message": "No."}]})
+    sim.faults({"calls": [{"do": "fail", "operation": "cancel", "status": 400, "message": "No."}]})
     with pytest.raises(Refused, match=r"cancel of batch batch_\w+ failed: HTTP 400: No\."):
         client.cancel(made.batch_id)
     sim.advance(60)

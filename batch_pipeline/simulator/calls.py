@@ -1,0 +1,215 @@
+"""The door every API call goes through: key, faults, log, headers."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from batch_pipeline.simulator.engine import Engine
+from batch_pipeline.simulator.faults import CallFault, Cut, Drop, Fail, Lag
+from batch_pipeline.simulator.records import LogEntry
+
+_CHUNK = 1 << 20
+
+
+class RefusedCallError(Exception):
+    """The call is refused; the dialect says in which shape."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.retry_after = retry_after
+        self.fault: str | None = None  # the scripted fault behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a handler answers: a JSON body, or a file to download."""
+
+    body: object = None
+    status: int = 200
+    effect: str | None = None  # id of what was created or changed
+    download: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Face:
+    """How one provider looks over HTTP: its errors, its headers, its idea of a key."""
+
+    name: str
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Raise RefusedCallError unless the key is good."""
+        raise NotImplementedError
+
+    def error_body(self, refused: RefusedCallError) -> object:
+        """The provider's error shape."""
+        raise NotImplementedError
+
+    def headers(self, request_id: str, milliseconds: int) -> dict[str, str]:
+        """The headers that every answer carries."""
+        raise NotImplementedError
+
+
+class Door:
+    """Wraps the handlers of one provider."""
+
+    def __init__(self, engine: Engine, face: Face) -> None:
+        self._engine = engine
+        self._face = face
+
+    def endpoint(self, operation: str, handler: Handler) -> Endpoint:
+        """The handler as an endpoint of *operation*."""
+
+        async def endpoint(request: Request) -> Response:
+            return await self._through(request, operation, handler)
+
+        return endpoint
+
+    async def _through(self, request: Request, operation: str, handler: Handler) -> Response:
+        started = time.perf_counter()
+        subject = str(request.path_params.get("id", ""))
+        fault, fired = None, None
+        try:
+            self._face.check_key(request.headers)
+            fault = self._fault(operation, subject)
+            fired = None if fault is None else str(type(fault).__struct_config__.tag)
+            reply = await self._reply(request, handler, fault)
+        except HTTPException as malformed:  # a form that is none
+            reply = self._refusal(RefusedCallError(malformed.status_code, malformed.detail))
+        except RefusedCallError as refused:
+            reply = self._refusal(refused)
+            fired = fired or refused.fault
+        milliseconds = int(1000 * (time.perf_counter() - started)) + 1
+        headers = self._face.headers(f"req_{uuid.uuid4().hex}", milliseconds)
+        answer = _Answer(reply, headers, fault)
+        self._log(request, operation, answer, fired)
+        return answer
+
+    async def _reply(self, request: Request, handler: Handler, fault: CallFault | None) -> Reply:
+        if isinstance(fault, Fail | Drop) and fault.when == "before":
+            async for _ in request.stream():  # the caller finished sending; then it goes wrong
+                pass
+            reply = Reply()
+        else:
+            reply = await handler(request)
+        if isinstance(fault, Fail):
+            error = RefusedCallError(
+                fault.status,
+                fault.message or "The server had an error while processing your request (fault).",
+                code=fault.code,
+                retry_after=fault.retry_after,
+            )
+            return replace(self._refusal(error), effect=reply.effect)
+        return reply
+
+    def _refusal(self, refused: RefusedCallError) -> Reply:
+        headers = {}
+        if refused.retry_after is not None:
+            headers["retry-after"] = f"{refused.retry_after:g}"
+        return Reply(self._face.error_body(refused), refused.status, headers=headers)
+
+    def _fault(self, operation: str, subject: str) -> CallFault | None:
+        for number, rule in enumerate(self._engine.script.calls):
+            if isinstance(rule, Lag) or not rule.concerns(operation, subject):
+                continue
+            if rule.fires(self._engine.state.hit(f"calls/{number}")):
+                return rule
+        return None
+
+    def _log(self, request: Request, operation: str, answer: "_Answer", fired: str | None) -> None:
+        self._engine.state.add_log(
+            LogEntry(
+                seq=0,
+                at=self._engine.clock.now(),
+                dialect=self._face.name,
+                method=request.method,
+                path=request.url.path,
+                operation=operation,
+                status=answer.status_code if answer.starts else 0,
+                effect=answer.reply.effect,
+                request_bytes=int(request.headers.get("content-length", 0)),
+                response_bytes=answer.sends,
+                fault=fired,
+            )
+        )
+
+
+def check_lag(
+    engine: Engine, operation: str, subject: str, created_at: float, hidden: RefusedCallError
+) -> None:
+    """Raise *hidden* when the script hides an object that was created at *created_at*."""
+    for number, rule in enumerate(engine.script.calls):
+        if not isinstance(rule, Lag) or not rule.concerns(operation, subject):
+            continue
+        if rule.seconds is not None and engine.clock.now() - created_at >= rule.seconds:
+            continue
+        counted = rule.times is not None or rule.nth is not None
+        if not counted or rule.fires(engine.state.hit(f"calls/{number}/{subject}")):
+            hidden.fault = "lag"
+            raise hidden
+
+
+class _Answer(Response):
+    """An answer that may stop early or never start."""
+
+    def __init__(self, reply: Reply, headers: Mapping[str, str], fault: CallFault | None) -> None:
+        self.reply = reply
+        self._fault = fault
+        content = b"" if reply.download is not None else orjson.dumps(reply.body)
+        super().__init__(content, reply.status, {**headers, **reply.headers})
+        if "content-type" not in self.headers:
+            self.headers["content-type"] = "application/json"
+        if reply.download is not None:
+            self.headers["content-length"] = str(reply.download.stat().st_size)
+        self.sends = int(self.headers["content-length"])
+        if isinstance(fault, Cut):
+            self.sends = min(self.sends, fault.bytes)
+        self.starts = not isinstance(fault, Drop)
+        if not self.starts:
+            self.sends = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hang_up = scope["app"].state.hang_up
+        if not self.starts:
+            await hang_up(scope, receive)
+            return
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        await self._send_body(send)
+        if isinstance(self._fault, Cut):
+            await hang_up(scope, receive)
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_body(self, send: Send) -> None:
+        if self.reply.download is None:
+            body = bytes(self.body)[: self.sends]
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            return
+        left = self.sends
+        with self.reply.download.open("rb") as file:
+            while left > 0:
+                chunk = await asyncio.to_thread(file.read, min(left, _CHUNK))
+                left -= len(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})

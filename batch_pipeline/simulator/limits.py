@@ -1,0 +1,52 @@
+"""What the simulated provider allows, and how long it takes."""
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+DAY = 86_400
+RESULT_LIFE = 30 * DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The provider's limits; every one can be lowered so that a small test reaches it."""
+
+    max_requests: int = 50_000
+    max_file_bytes: int = 200_000_000
+    enqueued_tokens: int = 1_000_000_000
+    enqueued_tokens_by_model: dict[str, int] = field(default_factory=dict)
+    creates_per_hour: int = 2_000
+    uploads_per_minute: int = 1_000
+    max_embedding_inputs: int = 50_000
+    errors_listed: int = 1  # live captures list the first bad line only
+    extra_models: tuple[str, ...] = ()
+
+    def enqueued_for(self, model: str) -> int:
+        """The enqueued prompt tokens allowed for *model*."""
+        return self.enqueued_tokens_by_model.get(model, self.enqueued_tokens)
+
+
+class LimitOptions(TypedDict, total=False):
+    """The fields of `Limits`, for callers that pass some of them on."""
+
+    max_requests: int
+    max_file_bytes: int
+    enqueued_tokens: int
+    enqueued_tokens_by_model: dict[str, int]
+    creates_per_hour: int
+    uploads_per_minute: int
+    max_embedding_inputs: int
+    errors_listed: int
+    extra_models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long things take, in seconds of the person who waits (real, not simulated)."""
+
+    seconds_to_complete: float = 4.0  # a quarter validating, a tenth finalizing, the rest running
+    seconds_to_cancel: float = 1.0
+
+    def simulated(self, seconds: float, speed: float) -> float:
+        """Real *seconds* on the simulated clock, never so long that the window closes first."""
+        return min(seconds * (speed or 1.0), 0.8 * DAY)
