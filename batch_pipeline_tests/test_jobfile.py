@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_a_schema_file_that_is_none_is_named(
     if text is not None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     said = BatchJob.model_validate(job(request={"prompt": "x", "output_schema": name}))
-    with pytest.raises(SpecError, match=heard):
+    with pytest.raises(SpecError, match=re.escape(heard)):
         said.resolved(tmp_path)
 
 
@@ -183,7 +184,7 @@ def test_a_job_is_found_by_name_or_by_path(tmp_path: Path) -> None:
 def test_an_unknown_job_name_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="did you mean 'review_triage'"):
         jobfile.find("review_triag")
-    with pytest.raises(UsageError, match="known jobs: .*review_triage"):
+    with pytest.raises(UsageError, match=r"known jobs: .*review_triage"):
         jobfile.find("zzz")
 
 

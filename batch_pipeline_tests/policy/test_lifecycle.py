@@ -54,8 +54,9 @@ def test_what_has_ended_is_fetched_before_anything_is_sent() -> None:
 @pytest.mark.parametrize("state", ["planned", "submitting", "in_doubt"])
 def test_a_waiting_shard_is_taken_up_when_it_is_due(state: str) -> None:
     later = NOW + timedelta(seconds=1)
-    assert next_step(summary(due=NOW, **{state: 1}), now=NOW) is Step.SUBMIT
-    assert next_step(summary(due=later, **{state: 1}), now=NOW) is Step.WAIT
+    one = {state: 1}
+    assert next_step(summary(LANDED, due=NOW, **one), now=NOW) is Step.SUBMIT
+    assert next_step(summary(LANDED, due=later, **one), now=NOW) is Step.WAIT
 
 
 def test_a_batch_at_the_provider_is_waited_for() -> None:

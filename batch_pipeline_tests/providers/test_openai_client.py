@@ -130,7 +130,11 @@ def test_an_upload_waits_as_long_as_the_server_asks(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
     sim.faults(
-        {"calls": [{"do": "fail", "operation": "upload", "status": 429, "retry_after": 3, "times": 1}]}
+        {
+            "calls": [
+                {"do": "fail", "operation": "upload", "status": 429, "retry_after": 3, "times": 1}
+            ]
+        }
     )
     client.upload(write_lines(tmp_path), name="s-1.jsonl")
     assert waits == [3.0]
@@ -194,7 +198,11 @@ def test_a_create_that_is_refused_says_why(
 ) -> None:
     file_id = client.upload(write_lines(tmp_path), name="s-1.jsonl")
     sim.faults(
-        {"calls": [{"do": "fail", "operation": "create", "status": 400, "message": "Bad endpoint."}]}
+        {
+            "calls": [
+                {"do": "fail", "operation": "create", "status": 400, "message": "Bad endpoint."}
+            ]
+        }
     )
     with pytest.raises(Refused, match=r"HTTP 400: Bad endpoint\. The same call would be refused"):
         client.create(make_shard(), file_id=file_id)

@@ -45,7 +45,9 @@ def test_a_look_survives_a_bad_moment(
     sim: Simulator, client: OpenAIClient, waits: list[float], tmp_path: Path
 ) -> None:
     made = send(client, tmp_path)
-    sim.faults({"calls": [{"do": "fail", "operation": ["retrieve", "list"], "status": 500, "times": 2}]})
+    sim.faults(
+        {"calls": [{"do": "fail", "operation": ["retrieve", "list"], "status": 500, "times": 2}]}
+    )
     assert client.retrieve(made.batch_id).batch_id == made.batch_id
     assert [seen.batch_id for seen in client.observe(since=LONG_AGO)] == [made.batch_id]
     assert len(waits) == 2
