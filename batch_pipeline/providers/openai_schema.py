@@ -33,6 +33,7 @@ def _strict(node: JsonValue, root: Mapping[str, JsonValue], path: str) -> _Schem
     if not isinstance(node, dict):
         raise _refused(path, f"the schema {node!r} allows anything", "say which type it is")
     schema = _plain(node, root, path)
+    written = schema.get("properties", {})
     for name in ("properties", "$defs", "definitions"):
         inner = schema.get(name)
         if isinstance(inner, dict):
@@ -49,7 +50,7 @@ def _strict(node: JsonValue, root: Mapping[str, JsonValue], path: str) -> _Schem
     elif _has_type(schema, "array"):
         raise _refused(path, "an array without `items`", "say what its items are")
     if "properties" in schema or _has_type(schema, "object"):
-        _close(schema, node, path)
+        _close(schema, written, path)
     return schema
 
 
@@ -88,18 +89,21 @@ def _inlined(schema: _Schema, root: Mapping[str, JsonValue], path: str) -> _Sche
     return _inlined({**found, **rest}, root, path)
 
 
-def _close(schema: _Schema, original: _Schema, path: str) -> None:
-    """Close the object *schema* and require all its properties."""
+def _close(schema: _Schema, written: JsonValue, path: str) -> None:
+    """Close the object *schema* and require all its properties; *written* is how they were."""
     if schema.get("additionalProperties", False) is not False:
         raise _refused(
             path, "an object with properties of any name", "use a list of name/value objects"
         )
     properties, required = schema.get("properties", {}), schema.get("required", [])
-    written = original.get("properties", properties)
-    if not isinstance(properties, dict) or not isinstance(required, list):
+    if (
+        not isinstance(properties, dict)
+        or not isinstance(written, dict)
+        or not isinstance(required, list)
+    ):
         raise _refused(path, "malformed properties or required", "mend the schema")
     for name, value in properties.items():
-        before = written.get(name) if isinstance(written, dict) else None
+        before = written[name]
         has_default = isinstance(before, dict) and "default" in before
         if name not in required and not has_default and not _nullable(value):
             raise _refused(

@@ -1,0 +1,166 @@
+"""Which requests may be sent now: not answered, not in flight, not at the end of their attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from batch_pipeline.model import FailureKind
+from batch_pipeline.stages.columns import Numbers
+from batch_pipeline.stages.twins import literal
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """A retry by hand: these custom_ids, and/or what failed so, and/or what failed in that run.
+
+    None does not restrict. Attempts and retried kinds do not bind such a retry.
+    """
+
+    custom_ids: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Requests to send, as columns in request-table order: numbers only, 28 bytes a request.
+
+    `table` counts in *tables*, `row` in that table; `offset` and `bytes` are of its lines file.
+    """
+
+    tables: tuple[Path, ...]
+    table: Numbers
+    row: Numbers
+    offset: Numbers
+    bytes: Numbers
+    attempt: Numbers
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def at(self, places: Numbers) -> Pending:
+        """The requests at *places*, in that order."""
+        return Pending(self.tables, *(column[places] for column in self._columns))
+
+    def between(self, first: int, end: int) -> Pending:
+        """The requests from *first* to before *end*; shares their memory."""
+        return Pending(self.tables, *(column[first:end] for column in self._columns))
+
+    def of_attempt(self, attempt: int) -> Pending:
+        """The requests of one attempt; all of them share their memory."""
+        wanted = self.attempt == attempt
+        return self if wanted.all() else self.at(np.flatnonzero(wanted))
+
+    @property
+    def _columns(self) -> tuple[Numbers, ...]:
+        return (self.table, self.row, self.offset, self.bytes, self.attempt)
+
+
+def choose(  # noqa: PLR0913 - keyword-only: what the choice depends on
+    con: duckdb.DuckDBPyConnection,
+    *,
+    tables: Sequence[Path],
+    held: Sequence[Path],
+    outcomes: Sequence[Path],
+    retried_kinds: Sequence[str],
+    max_attempts: int,
+    only: Only | None = None,
+) -> Pending:
+    """The requests of *tables* that may be sent now, each with the attempt it will be.
+
+    A request version (custom_id and content hash) in *held* or with a succeeded outcome is never
+    chosen, nor is a rejected one. One that failed is chosen again while its latest failure is
+    among *retried_kinds* and it has been sent less than *max_attempts* times.
+    """
+    if not tables:
+        return Pending((), *(np.zeros(0, kind) for kind in _COLUMNS.values()))
+    query = _query(tables, held, outcomes, _may_be_sent(retried_kinds, max_attempts, only))
+    with closing(con.cursor()) as cursor, cursor.sql(query).to_arrow_reader(_BATCH) as reader:
+        batches = [_numbers(batch) for batch in reader]
+    columns = [
+        np.concatenate([np.zeros(0, kind), *(batch.pop(0) for batch in batches)], dtype=kind)
+        for kind in _COLUMNS.values()  # one column after the other: the pieces are let go
+    ]
+    pending = Pending(tuple(tables), *columns)
+    place = pending.table.astype(np.int64) << _ROW_BITS | pending.row
+    if (place[1:] > place[:-1]).all():
+        return pending
+    return pending.at(np.argsort(place))  # a join promises no order
+
+
+_BATCH = 1 << 16
+_ROW_BITS = 32
+_COLUMNS = {
+    "file_index": np.int32,
+    "file_row_number": np.int32,
+    "offset": np.int64,
+    "bytes": np.int64,
+    "attempt": np.int32,
+}
+_VERSION = "custom_id, content_hash"
+_AT_FAULT = literal(FailureKind.REJECTED.value)
+_NEVER_SENT = "NULL::INTEGER AS sent, false AS answered, NULL AS failure, NULL AS run_id"
+
+
+def _query(tables: Sequence[Path], held: Sequence[Path], outcomes: Sequence[Path], may: str) -> str:
+    """Numbers of the requests for which *may* holds; files that are not there are not joined."""
+    # All texts are quoted paths and values.
+    free = f"SELECT *, file_index, file_row_number FROM {_parquet(tables)} WHERE rejected IS NULL"  # noqa: S608
+    if held:
+        free = f"SELECT * FROM ({free}) ANTI JOIN {_parquet(held)} USING ({_VERSION})"  # noqa: S608
+    known = f"SELECT *, {_NEVER_SENT} FROM ({free})"  # noqa: S608
+    if outcomes:
+        known = f"SELECT * FROM ({free}) LEFT JOIN ({_latest(outcomes)}) USING ({_VERSION})"  # noqa: S608
+    return f"""
+        SELECT file_index, file_row_number, "offset", bytes, coalesce(sent, 0) + 1 AS attempt
+        FROM ({known}) WHERE NOT coalesce(answered, false) AND ({may})"""  # noqa: S608
+
+
+def _latest(outcomes: Sequence[Path]) -> str:
+    return f"""
+        SELECT {_VERSION}, bool_or(status = 'succeeded') AS answered, max(attempt) AS sent,
+               arg_max(coalesce(failure, ''), (attempt, coalesce(failure, ''))) AS failure,
+               arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id
+        FROM {_parquet(outcomes)} GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
+
+
+def _may_be_sent(retried_kinds: Sequence[str], max_attempts: int, only: Only | None) -> str:
+    """A condition on a request; `sent` is null when it was never sent."""
+    if only is None:
+        again = f"{_among('failure', retried_kinds)} AND sent < {int(max_attempts)}"
+        return f"sent IS NULL OR (failure <> {_AT_FAULT} AND {again})"
+    # By hand: whoever names rows knows why. A request at fault is still never sent again.
+    asked = [f"(sent IS NULL OR failure <> {_AT_FAULT})"]
+    if only.custom_ids is not None:
+        asked.append(_among("custom_id", only.custom_ids))
+    if only.kinds is not None:
+        asked.append(f"coalesce({_among('failure', only.kinds)}, false)")
+    if only.run_id is not None:
+        asked.append(f"coalesce(run_id = {literal(only.run_id)}, false)")
+    return " AND ".join(asked)
+
+
+def _numbers(batch: pa.RecordBatch) -> list[Numbers]:
+    return [
+        batch.column(name).to_numpy().astype(kind)  # a copy: the batch's own memory goes back
+        for name, kind in _COLUMNS.items()
+    ]
+
+
+def _among(column: str, values: Sequence[str]) -> str:
+    if not values:
+        return "false"
+    return f"{column} IN ({', '.join(literal(value) for value in values)})"
+
+
+def _parquet(paths: Sequence[Path]) -> str:
+    # The folder's partition=... is not asked: the column in the file is the truth.
+    names = ", ".join(literal(str(path)) for path in paths)
+    return f"read_parquet([{names}], hive_partitioning = false)"

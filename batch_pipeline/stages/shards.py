@@ -1,0 +1,226 @@
+"""From pending requests to shards: files to send, cut to fit and named by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batch_pipeline.errors import UsageError
+from batch_pipeline.model import Limits, Shard, ShardState
+from batch_pipeline.stages.columns import Numbers, row_groups
+from batch_pipeline.stages.named import NAMES, Named
+from batch_pipeline.stages.pending import Only, Pending, choose
+
+__all__ = ["LINES", "TABLE", "Only", "Pending", "choose", "cut", "split"]
+
+LINES = "lines.jsonl"
+TABLE = "requests.parquet"
+_BLOCK = 8 << 20
+_ID_DIGITS = 20
+_WRITERS = 2  # threads: copying, hashing and compressing all leave the interpreter's lock
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Bytes of a lines file."""
+
+    path: Path
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What goes into a shard: its lines' bytes, their sizes, and the requests' names."""
+
+    pieces: Sequence[_Piece]
+    sizes: Numbers
+    names: pa.Table
+
+
+def cut(  # noqa: PLR0913 - keyword-only: what a shard is sent as
+    pending: Pending,
+    *,
+    limits: Limits,
+    job: str,
+    provider: str,
+    model: str,
+    endpoint: str,
+    into: Path,
+) -> list[Shard]:
+    """Cut *pending* into the fewest consecutive shards that fit *limits*, one attempt in each.
+
+    Writes folder <shard_id> into *into* with LINES and TABLE; equal requests make equal shards,
+    and a shard that is there already is left alone. Lines lie beside their request tables.
+    """
+    named = Named(pending.tables)
+
+    def written(part: Pending) -> Shard:
+        attempt = int(part.attempt[0])
+        like = Shard("", job, attempt, provider, model, endpoint, requests=0, bytes=0, digest="")
+        return _written(_Content(_pieces(part), part.bytes, named.of(part)), like, into)
+
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        return list(writers.map(written, _parts(pending, limits)))
+
+
+def split(shard: Shard, *, folder: Path) -> tuple[Shard, Shard]:
+    """The lines of *shard* as two shards of about half its bytes, written beside it in *folder*.
+
+    Raises UsageError when it has one line only.
+    """
+    table = pq.read_table(folder / shard.shard_id / TABLE)
+    sizes, offsets = (table.column(name).to_numpy() for name in ("bytes", "offset"))
+    if len(sizes) < 2:  # noqa: PLR2004 - two halves
+        raise UsageError(
+            f"shard {shard.shard_id} has one line of {shard.bytes:,} bytes and cannot be cut in "
+            "two. Shorten that request, or lower shard.max_bytes so that it is left out."
+        )
+    middle = int(np.searchsorted(np.cumsum(sizes), shard.bytes / 2)) + 1
+    middle = min(middle, len(sizes) - 1)
+    lines, edge = folder / shard.shard_id / LINES, int(offsets[middle])
+    like = replace(shard, state=ShardState.PLANNED, tries=0, message=None)
+    first = _Content([_Piece(lines, 0, edge)], sizes[:middle], table.slice(0, middle))
+    rest = _Piece(lines, edge, shard.bytes - edge)
+    second = _Content([rest], sizes[middle:], table.slice(middle))
+    return _written(first, like, folder), _written(second, like, folder)
+
+
+def _parts(pending: Pending, limits: Limits) -> Iterator[Pending]:
+    for attempt in np.unique(pending.attempt):
+        group = pending.of_attempt(int(attempt))
+        for first, end in pairwise(_edges(group.bytes, limits)):
+            yield group.between(first, end)
+
+
+def _edges(sizes: Numbers, limits: Limits) -> Iterator[int]:
+    """Where shards begin and end, greedily: each takes all that fits."""
+    if len(sizes) and int(sizes.max()) > limits.bytes:
+        raise UsageError(
+            f"a request line of {int(sizes.max()):,} bytes does not fit a shard of "
+            f"{limits.bytes:,}. The limit was lowered after the requests were built: build them "
+            "again, and such lines are left out as rejected."
+        )
+    ends = np.cumsum(sizes)
+    place = 0
+    yield place
+    while place < len(sizes):
+        room = limits.bytes + (int(ends[place - 1]) if place else 0)
+        fits = int(np.searchsorted(ends, room, side="right"))
+        place = min(fits, place + limits.requests)
+        yield place
+
+
+def _pieces(part: Pending) -> list[_Piece]:
+    """The lines' bytes with neighbours as one piece."""
+    follows = (np.diff(part.table) == 0) & (part.offset[1:] == (part.offset + part.bytes)[:-1])
+    first = np.flatnonzero(np.concatenate([[True], ~follows]))
+    sizes = np.add.reduceat(part.bytes, first)
+    starts = zip(
+        part.table[first].tolist(), part.offset[first].tolist(), sizes.tolist(), strict=True
+    )
+    files = [table.with_name(LINES) for table in part.tables]
+    return [_Piece(files[table], offset, size) for table, offset, size in starts]
+
+
+def _written(content: _Content, like: Shard, into: Path) -> Shard:
+    """Write the shard in a folder aside; the folder's name is known when its bytes are."""
+    with _folder_aside(into) as aside:
+        digest = _copied(content.pieces, aside / LINES)
+        shard = replace(
+            like,
+            shard_id=_shard_id(like, digest),
+            requests=len(content.sizes),
+            bytes=int(content.sizes.sum()),
+            digest=digest,
+            partitions=_counts(content.names),
+        )
+        if not (into / shard.shard_id).exists():
+            _write_table(content, shard, aside / TABLE)
+            aside.rename(into / shard.shard_id)
+    return shard
+
+
+@contextmanager
+def _folder_aside(into: Path) -> Iterator[Path]:
+    aside = into / f".shard.{secrets.token_hex(6)}.part"
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _shard_id(like: Shard, digest: str) -> str:
+    parts = (like.job, str(like.attempt), like.provider, like.model, like.endpoint, digest)
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:_ID_DIGITS]
+
+
+def _counts(names: pa.Table) -> dict[str, int]:
+    counts = pc.value_counts(names.column("partition").combine_chunks())
+    return {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
+
+
+def _copied(pieces: Sequence[_Piece], into: Path) -> str:
+    """Copy the pieces in turn, synced; returns the sha256 of the file."""
+    digest = hashlib.sha256()
+    source: BinaryIO | None = None
+    with into.open("wb") as out:
+        try:
+            for piece in pieces:
+                if source is None or source.name != str(piece.path):
+                    if source is not None:
+                        source.close()
+                    source = piece.path.open("rb")
+                source.seek(piece.offset)
+                _copy(source, piece.bytes, out, digest)
+        finally:
+            if source is not None:
+                source.close()
+        out.flush()
+        os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+def _copy(source: BinaryIO, size: int, out: BinaryIO, digest: hashlib._Hash) -> None:
+    while size > 0:
+        block = source.read(min(size, _BLOCK))
+        if not block:
+            raise UsageError(
+                f"{source.name}: the lines end before the request table says. "
+                "Build the partition's requests again."
+            )
+        digest.update(block)
+        out.write(block)
+        size -= len(block)
+
+
+def _write_table(content: _Content, shard: Shard, path: Path) -> None:
+    count, ends = len(content.sizes), np.cumsum(content.sizes)
+    columns = [content.names.column(name).combine_chunks() for name in NAMES]
+    columns += [
+        pa.repeat(shard.shard_id, count),
+        pa.array(np.arange(1, count + 1)),
+        pa.array(ends - content.sizes),
+        pa.array(content.sizes),
+    ]
+    names = [*NAMES, "shard", "line", "offset", "bytes"]
+    batch = pa.record_batch(columns, names=names)
+    with row_groups(path, batch.schema) as groups:
+        groups.add(batch)
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())

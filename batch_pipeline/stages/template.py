@@ -1,0 +1,143 @@
+"""Request templates, compiled once: to a DuckDB expression where that is exact, else for Jinja2."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, Template, TemplateSyntaxError, meta, nodes
+
+from batch_pipeline.errors import TemplateError
+from batch_pipeline.model import Hole, Tree
+from batch_pipeline.stages.sandbox import environment
+from batch_pipeline.stages.twins import literal, twin_of
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A template over *columns*: exactly one of fixed text, a DuckDB text expression, Jinja2."""
+
+    columns: tuple[str, ...]
+    fixed: str | None = None
+    sql: str | None = None
+    jinja: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """A request body as text with templates in it: pieces of JSON, and JSON strings to be."""
+
+    parts: tuple[str | Compiled, ...]
+
+    @property
+    def templates(self) -> list[Compiled]:
+        """The templates, in the order of their holes."""
+        return [part for part in self.parts if isinstance(part, Compiled)]
+
+    def sql(self, rendered: Sequence[str]) -> str:
+        """The DuckDB expression of the body; *rendered* names a text per template in turn."""
+        texts = iter(rendered)
+        pieces = [
+            literal(part) if isinstance(part, str) else f"to_json({next(texts)})"
+            for part in self.parts
+        ]
+        return f"concat({', '.join(pieces)})"
+
+
+def compile_template(source: str, columns: Mapping[str, str], *, env: Environment) -> Compiled:
+    """Compile *source* over *columns* (name -> DuckDB type).
+
+    Raises TemplateError for bad syntax, with its line, and for a column that is not there.
+    """
+    try:
+        source.encode("utf-8")
+        tree = env.parse(source)
+        jinja = env.from_string(source)
+    except TemplateSyntaxError as error:
+        raise TemplateError(
+            f"template line {error.lineno}: {error.message}. The line is: "
+            f"{_line(source, error.lineno)!r}."
+        ) from None
+    except UnicodeEncodeError as error:
+        raise TemplateError(f"the template is not Unicode text: {error}.") from None
+    names = _columns_of(source, tree, columns, env)
+    pieces = [_piece(node, columns) for node in _printed(tree)]
+    if any(piece is None for piece in pieces):
+        return Compiled(names, jinja=jinja)
+    known = [piece for piece in pieces if piece is not None]
+    if not names:
+        return Compiled((), fixed="".join(text for text, _ in known))
+    return Compiled(names, sql=f"concat({', '.join(sql for _, sql in known)})")
+
+
+def compile_body(body: Tree, columns: Mapping[str, str]) -> Skeleton:
+    """The body's JSON, keys in their given order, with a Compiled where a hole depends on a row."""
+    env = environment()
+    parts: list[str | Compiled] = []
+    for part in _walk(body, columns, env):
+        if isinstance(part, str) and parts and isinstance(parts[-1], str):
+            parts[-1] += part
+        else:
+            parts.append(part)
+    return Skeleton(tuple(parts))
+
+
+def _walk(tree: Tree, columns: Mapping[str, str], env: Environment) -> Iterator[str | Compiled]:
+    if isinstance(tree, Hole):
+        compiled = compile_template(tree.template, columns, env=env)
+        yield compiled if compiled.fixed is None else _json(compiled.fixed)
+    elif isinstance(tree, Mapping):
+        for place, (key, value) in enumerate(tree.items()):
+            yield ("{" if place == 0 else ",") + _json(key) + ":"
+            yield from _walk(value, columns, env)
+        yield "}" if tree else "{}"
+    elif isinstance(tree, Sequence) and not isinstance(tree, str):
+        for place, value in enumerate(tree):
+            yield "[" if place == 0 else ","
+            yield from _walk(value, columns, env)
+        yield "]" if tree else "[]"
+    else:
+        yield _json(tree)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _printed(tree: nodes.Template) -> list[nodes.Node]:
+    """What the template prints in turn; a statement among it stands for itself."""
+    found: list[nodes.Node] = []
+    for node in tree.body:
+        found += node.nodes if isinstance(node, nodes.Output) else [node]
+    return found
+
+
+def _piece(node: nodes.Node, columns: Mapping[str, str]) -> tuple[str, str] | None:
+    """The node as (fixed text, DuckDB expression), or None when only Jinja2 can print it."""
+    if isinstance(node, nodes.TemplateData):
+        return node.data, literal(node.data)
+    twin = twin_of(node, columns)
+    return None if twin is None else ("", twin.text)
+
+
+def _columns_of(
+    source: str, tree: nodes.Template, columns: Mapping[str, str], env: Environment
+) -> tuple[str, ...]:
+    # Jinja calls its own functions undeclared too; a column of the same name wins.
+    used = meta.find_undeclared_variables(tree)
+    for name in sorted(used - set(columns) - set(env.globals)):
+        lines = [node.lineno for node in tree.find_all(nodes.Name) if node.name == name]
+        near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise TemplateError(
+            f"template line {min(lines)}: {name!r} is no column of the dataset.{hint} "
+            f"There are: {', '.join(columns)}. The line is: {_line(source, min(lines))!r}."
+        )
+    return tuple(name for name in columns if name in used)
+
+
+def _line(source: str, number: int) -> str:
+    lines = source.splitlines()
+    return lines[number - 1].strip() if 0 < number <= len(lines) else ""

@@ -1,0 +1,157 @@
+"""Jinja2 expressions as DuckDB expressions with exactly the same text, for those that have one.
+
+Every twin here is compared with Jinja2 over odd text by a property test. What cannot be equal is
+left out: `upper` and `lower` differ on non-ASCII letters, floats print differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from jinja2 import nodes
+
+_INTEGERS = frozenset(
+    [
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+    ]
+)
+_SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())  # what strip() takes
+_TRUNCATE = {"length": 255, "killwords": False, "end": "...", "leeway": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A DuckDB expression, null where the column is, and the type of value it stands for."""
+
+    sql: str
+    kind: Literal["text", "printed", "integer", "boolean", "date"]  # printed: text, or else a value
+
+    @property
+    def text(self) -> str:
+        """The value as Python prints it, null where it is null."""
+        if self.kind in {"text", "printed"}:
+            return self.sql
+        if self.kind == "boolean":
+            return f"CASE {self.sql} WHEN true THEN 'True' WHEN false THEN 'False' END"
+        return f"CAST({self.sql} AS VARCHAR)"
+
+    @property
+    def filled(self) -> str:
+        """The value as a text filter sees it: null is no text."""
+        return f"coalesce({self.text}, '')"
+
+
+def literal(text: str) -> str:
+    """A DuckDB string literal; nothing but the quote is special in it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A quoted DuckDB name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def twin_of(node: nodes.Node, columns: Mapping[str, str]) -> Twin | None:
+    """The twin of *node*, or None when it has none; *columns* maps names to DuckDB types."""
+    if isinstance(node, nodes.Name):
+        kind = _kind(columns.get(node.name, ""))
+        return None if kind is None else Twin(identifier(node.name), kind)
+    if not isinstance(node, nodes.Filter) or node.node is None:
+        return None
+    inner, arguments = twin_of(node.node, columns), _arguments(node)
+    if inner is None or arguments is None or node.name not in _FILTERS:
+        return None
+    try:
+        return _FILTERS[node.name](inner, *arguments[0], **arguments[1])
+    except TypeError:  # arguments the filter does not take: Jinja says so better
+        return None
+
+
+def _kind(duckdb_type: str) -> Literal["text", "integer", "boolean", "date"] | None:
+    if duckdb_type in _INTEGERS:
+        return "integer"
+    known: dict[str, Literal["text", "boolean", "date"]]
+    known = {"VARCHAR": "text", "BOOLEAN": "boolean", "DATE": "date"}
+    return known.get(duckdb_type)
+
+
+def _arguments(node: nodes.Filter) -> tuple[list[object], dict[str, object]] | None:
+    if node.dyn_args is not None or node.dyn_kwargs is not None:
+        return None
+    try:
+        given = [argument.as_const() for argument in node.args]
+        named = {str(pair.key): pair.value.as_const() for pair in node.kwargs}
+    except nodes.Impossible:
+        return None
+    return given, named
+
+
+def _trim(of: Twin, chars: object = None) -> Twin | None:
+    if chars is not None and (not isinstance(chars, str) or not chars):
+        return None
+    return Twin(f"trim({of.filled}, {literal(_SPACES if chars is None else chars)})", "text")
+
+
+def _replace(of: Twin, old: object, new: object) -> Twin | None:
+    if not isinstance(old, str) or not isinstance(new, str) or not old:
+        return None
+    return Twin(f"replace({of.filled}, {literal(old)}, {literal(new)})", "text")
+
+
+def _default(of: Twin, default_value: object = "") -> Twin | None:
+    if not isinstance(default_value, str):
+        return None
+    kind: Literal["text", "printed"] = "text" if of.kind == "text" else "printed"
+    return Twin(f"coalesce({of.text}, {literal(default_value)})", kind)
+
+
+def _length(of: Twin) -> Twin | None:
+    if of.kind != "text":
+        return None  # len() of a number is an error, and the row's to tell
+    return Twin(f"coalesce(length({of.sql}), 0)", "integer")
+
+
+def _truncate(of: Twin, *given: object, **named: object) -> Twin | None:
+    said = dict(zip(_TRUNCATE, given, strict=False)) | named
+    if of.kind != "text" or len(given) > len(_TRUNCATE) or not said.keys() <= _TRUNCATE.keys():
+        return None
+    size, kill, end, leeway = {**_TRUNCATE, **said}.values()
+    if not (type(size) is int and type(leeway) is int and isinstance(end, str)):
+        return None
+    room = size - len(end)
+    if room < 0 or leeway < 0:
+        return None  # Jinja asserts
+    head = f"substring({of.filled}, 1, {room})"
+    if not kill:
+        head = f"regexp_replace({head}, ' [^ ]*$', '')"
+    return Twin(
+        f"CASE WHEN length({of.filled}) <= {size + leeway} THEN {of.filled} "
+        f"ELSE concat({head}, {literal(end)}) END",
+        "text",
+    )
+
+
+def _string(of: Twin) -> Twin:
+    return Twin(of.filled, "text")
+
+
+_FILTERS: Mapping[str, Callable[..., Twin | None]] = {
+    "trim": _trim,
+    "replace": _replace,
+    "default": _default,
+    "d": _default,
+    "length": _length,
+    "count": _length,
+    "truncate": _truncate,
+    "string": _string,
+}

@@ -1,0 +1,1 @@
+"""Bulk work on columns, from files to files."""

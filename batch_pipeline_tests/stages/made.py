@@ -1,0 +1,86 @@
+"""Datasets, jobs and built requests for the tests of the way from Parquet to shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch_pipeline.model import Envelope, Hole, Limits, Tree
+from batch_pipeline.spec import BatchJob
+from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
+from batch_pipeline.stages.requests import RequestsBuilt, build_requests
+
+ENVELOPE = Envelope('{"custom_id":', ',"body":', "}\n")
+ROOMY = Limits(requests=50_000, bytes=190_000_000)
+
+
+@contextmanager
+def connected(threads: int = 2, memory: str = "256MB") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection as the pipeline makes it."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory,
+        "threads": threads,
+        "preserve_insertion_order": True,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    with duckdb.connect(config=config) as con:
+        yield con
+
+
+def make_job(  # noqa: PLR0913 - what tests vary
+    path: str | Path,
+    *,
+    key: str | Sequence[str] = "id",
+    prompt: str = "{{ text }}",
+    partitions: Mapping[str, object] | None = None,
+    columns: Sequence[str] = (),
+    custom_id: str = "readable",
+) -> BatchJob:
+    return BatchJob.model_validate(
+        {
+            "name": "job",
+            "dataset": {"path": str(path), "key": key, "columns": list(columns)},
+            "partitions": dict(partitions or {}),
+            "request": {"prompt": prompt},
+            "targets": [{"provider": "openai", "model": "m"}],
+            "custom_id": custom_id,
+        }
+    )
+
+
+def write(path: Path, columns: Mapping[str, object], **options: int) -> Path:
+    """A Parquet file of *columns*."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(dict(columns)), path, **options)
+    return path
+
+
+def opened(con: duckdb.DuckDBPyConnection, job: BatchJob) -> OpenedDataset:
+    return open_dataset(con, job.dataset, job.partitions)
+
+
+def build(  # noqa: PLR0913 - what tests vary
+    con: duckdb.DuckDBPyConnection,
+    job: BatchJob,
+    into: Path,
+    *,
+    partition: str = "all",
+    limits: Limits = ROOMY,
+    body: Mapping[str, Tree] | None = None,
+) -> RequestsBuilt:
+    return build_requests(
+        con,
+        job=job,
+        body={"model": "m", "input": Hole(job.request.prompt or "")} if body is None else body,
+        envelope=ENVELOPE,
+        limits=limits,
+        selection=opened(con, job).select(partition),
+        partition=partition,
+        into=into,
+    )
