@@ -142,7 +142,8 @@ class Shard:
     """One file of request lines that we cut and send; a ledger row.
 
     `shard_id` is a digest of job, attempt, target and lines: the same lines are the same shard.
-    `digest` is the sha256 of the file; `requests` and `bytes` are its exact size.
+    `digest` is the sha256 of its custom_ids and content hashes, in line order; `requests` and
+    `bytes` are the file's exact size.
     """
 
     shard_id: str

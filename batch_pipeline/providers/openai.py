@@ -272,6 +272,10 @@ class OpenAIClient:
             return
         self._event("file deleted", file_id=file_id)
 
+    def close(self) -> None:
+        """Give back the connections."""
+        self._sdk.close()
+
     def dashboard_url(self, batch_id: str) -> str | None:
         """The batch's page on OpenAI's platform; None when we talk to another host."""
         if self._host != "api.openai.com" and not self._host.endswith(".api.openai.com"):

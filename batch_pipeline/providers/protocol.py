@@ -79,6 +79,10 @@ class Client(Protocol):
         """Delete a file at the provider; no error if it is gone already."""
         ...
 
+    def close(self) -> None:
+        """Give back the connections."""
+        ...
+
     def dashboard_url(self, batch_id: str) -> str | None:
         """Where a person sees the batch, if the provider has such a page."""
         ...

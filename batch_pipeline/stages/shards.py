@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import Limits, Shard, ShardState
-from batch_pipeline.stages.columns import Numbers, row_groups
+from batch_pipeline.stages.columns import Numbers, row_groups, text_buffer
 from batch_pipeline.stages.named import NAMES, Named
 from batch_pipeline.stages.pending import Only, Pending, choose
 
@@ -140,7 +140,8 @@ def _pieces(part: Pending) -> list[_Piece]:
 def _written(content: _Content, like: Shard, into: Path) -> Shard:
     """Write the shard in a folder aside; the folder's name is known when its bytes are."""
     with _folder_aside(into) as aside:
-        digest = _copied(content.pieces, aside / LINES)
+        digest = _digest(content.names)
+        _copied(content.pieces, aside / LINES)
         shard = replace(
             like,
             shard_id=_shard_id(like, digest),
@@ -165,6 +166,16 @@ def _folder_aside(into: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _digest(names: pa.Table) -> str:
+    """What the lines say, without reading them again: a line is its custom_id and its content."""
+    digest = hashlib.sha256()
+    for name in ("custom_id", "content_hash"):
+        for chunk in names.column(name).chunks:
+            bounds, data = text_buffer(chunk)
+            digest.update(data[bounds[0] : bounds[-1]])
+    return digest.hexdigest()
+
+
 def _shard_id(like: Shard, digest: str) -> str:
     parts = (like.job, str(like.attempt), like.provider, like.model, like.endpoint, digest)
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:_ID_DIGITS]
@@ -175,9 +186,8 @@ def _counts(names: pa.Table) -> dict[str, int]:
     return {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
 
 
-def _copied(pieces: Sequence[_Piece], into: Path) -> str:
-    """Copy the pieces in turn, synced; returns the sha256 of the file."""
-    digest = hashlib.sha256()
+def _copied(pieces: Sequence[_Piece], into: Path) -> None:
+    """Copy the pieces in turn, synced."""
     source: BinaryIO | None = None
     with into.open("wb") as out:
         try:
@@ -187,16 +197,15 @@ def _copied(pieces: Sequence[_Piece], into: Path) -> str:
                         source.close()
                     source = piece.path.open("rb")
                 source.seek(piece.offset)
-                _copy(source, piece.bytes, out, digest)
+                _copy(source, piece.bytes, out)
         finally:
             if source is not None:
                 source.close()
         out.flush()
         os.fsync(out.fileno())
-    return digest.hexdigest()
 
 
-def _copy(source: BinaryIO, size: int, out: BinaryIO, digest: hashlib._Hash) -> None:
+def _copy(source: BinaryIO, size: int, out: BinaryIO) -> None:
     while size > 0:
         block = source.read(min(size, _BLOCK))
         if not block:
@@ -204,7 +213,6 @@ def _copy(source: BinaryIO, size: int, out: BinaryIO, digest: hashlib._Hash) -> 
                 f"{source.name}: the lines end before the request table says. "
                 "Build the partition's requests again."
             )
-        digest.update(block)
         out.write(block)
         size -= len(block)
 

@@ -212,6 +212,18 @@ def test_an_answer_is_checked_against_the_schema_and_keeps_its_text(tmp_path: Pa
     assert decoded.by_failure == {"invalid": 1, "missing": 1, "truncated": 1}
 
 
+def test_a_checked_document_is_written_compactly_with_one_value_per_key(tmp_path: Path) -> None:
+    back = Returned(tmp_path, schema=SCHEMA)
+    back.decode(ids(1), [answer("row-0", '{"label": "spam",\n "label": "ham", "count": 1}')])
+    assert back.rows()[0]["output"] == '{"label":"ham","count":1}'
+
+
+def test_null_is_a_document_like_any_other(tmp_path: Path) -> None:
+    back = Returned(tmp_path, schema={"type": ["string", "null"]})
+    back.decode(ids(2), [answer("row-0", "null"), answer("row-1", '"a\\nb"')])
+    assert [row["output"] for row in back.rows()] == ["null", '"a\\nb"']
+
+
 def test_answered_rows_without_a_token_count_are_counted(back: Returned) -> None:
     decoded = back.decode(
         ids(3), [answer("row-0", usage=None), answer("row-1")], [not_run("row-2", "batch_expired")]

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from batch_pipeline.errors import SpecError
-from batch_pipeline.stages.validate import MESSAGE, judge
+from batch_pipeline.stages.validate import DEEPEST, MESSAGE, Judge
 from batch_pipeline_tests.stages.answered import SCHEMA
 
-JUDGE = judge(SCHEMA)
+JUDGE = Judge(SCHEMA).verdict
 
 
-def test_a_valid_answer_is_handed_on_as_compact_json() -> None:
-    assert JUDGE(' {"label": "spam",\n "count": 3} ') == (b'{"label":"spam","count":3}', None)
+def test_a_valid_answer_has_a_document_and_no_problem() -> None:
+    assert JUDGE(' {"label": "spam",\n "count": 3} ') == ({"label": "spam", "count": 3}, None)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,18 @@ def test_what_json_readers_disagree_about_is_not_json(text: str) -> None:
     assert problem.startswith("not JSON")
 
 
-def test_the_last_of_a_repeated_key_counts_and_is_handed_on_alone() -> None:
-    assert JUDGE('{"label": 5, "label": "ham", "count": 1}')[0] == b'{"label":"ham","count":1}'
+def test_the_last_of_a_repeated_key_counts() -> None:
+    assert JUDGE('{"label": 5, "label": "ham", "count": 1}')[0] == {"label": "ham", "count": 1}
+
+
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":[', "]}")])
+def test_nesting_has_one_limit_whoever_reads(opened: str, closed: str) -> None:
+    levels = len(opened) // 5 + 1
+    free = Judge({}).verdict
+    allowed = opened * (DEEPEST // levels) + closed * (DEEPEST // levels)
+    assert free(allowed)[1] is None
+    assert free(f"[{allowed}]")[1] == f"nested deeper than {DEEPEST} levels"
+    assert free(f"[{'[],' * DEEPEST * 2}0]")[1] is None
 
 
 @pytest.mark.parametrize("count", [2**63, -(2**63) - 1, 2**64, 10**40, 1e30])
@@ -59,17 +69,17 @@ def test_an_integer_that_does_not_fit_its_column_is_invalid(count: float) -> Non
 
 def test_a_long_violation_is_cut() -> None:
     schema: dict[str, Any] = {"type": "object", "required": ["x" * 500]}
-    problem = judge(schema)("{}")[1]
+    problem = Judge(schema).verdict("{}")[1]
     assert problem is not None
     assert len(problem) == MESSAGE
 
 
 def test_the_place_of_a_list_item_has_its_number() -> None:
     schema: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
-    assert judge(schema)('["a", 5]')[1] == '$[1]: the value is not of type "string"'
+    assert Judge(schema).verdict('["a", 5]')[1] == '$[1]: the value is not of type "string"'
 
 
 @pytest.mark.parametrize("schema", [{"type": "nope"}, {"$ref": "https://example.com/s.json"}])
 def test_a_schema_we_cannot_check_is_refused_at_once(schema: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match="not a JSON Schema we can check"):
-        judge(schema)
+        Judge(schema)

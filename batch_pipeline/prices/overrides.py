@@ -1,0 +1,88 @@
+"""The user's own prices: a small closed YAML file that wins over every published price.
+
+gpt-5-nano:            # the model's name; a dated snapshot of it is meant too
+  input: 0.025         # US dollars per million tokens of a batch
+  cached_read: 0.0025  # default: like input
+  cache_write: 0.025   # default: like input
+  output: 0.2          # default: 0 (a model without output tokens)
+  live: {input: 0.05, output: 0.4}   # optional: what the same costs outside a batch
+  as_of: 2026-11-01
+  source: our contract
+"""
+
+from __future__ import annotations
+
+import difflib
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from batch_pipeline.errors import SpecError
+
+
+def _exact(value: object) -> object:
+    """The number as it is written: 0.1 in YAML is a float, and its shortest text is meant."""
+    return str(value) if isinstance(value, float) else value
+
+
+Dollars: TypeAlias = Annotated[
+    Decimal, BeforeValidator(_exact), Field(ge=0, le=1_000_000, decimal_places=9)
+]
+
+
+class Amounts(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: Dollars
+    cached_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    output: Dollars = Decimal(0)
+
+
+class Override(Amounts):
+    """What a batch token costs this user, since when, and how they know."""
+
+    as_of: date
+    source: str = Field(min_length=1)
+    live: Amounts | None = None
+
+
+_FILE = TypeAdapter(dict[str, Override])
+
+
+def read_overrides(path: Path | None) -> dict[str, Override]:
+    """Model name -> override; SpecError with file, model and field when the file is wrong."""
+    if path is None:
+        return {}
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecError(
+            f"{path}: the price overrides cannot be read ({error}). Name a YAML file in `prices`, "
+            "or remove `prices` to use published prices."
+        ) from None
+    try:
+        return _FILE.validate_python(loaded or {})
+    except ValidationError as error:
+        raise SpecError(
+            f"{path}: {_said(error.errors()[0])}. An override is `model: {{input, output, as_of, "
+            "source}}`, in US dollars per million tokens."
+        ) from None
+
+
+def _said(error: ErrorDetails) -> str:
+    """Where and what, with the nearest key for one that is not known."""
+    place = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] != "extra_forbidden":
+        return f"{place}: {error['msg']}"
+    known = list(Override.model_fields)
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"{place}: unknown key, {hint}"

@@ -1,0 +1,91 @@
+"""What became of requests that no result file names: read from the batch itself, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from batch_pipeline.model import BatchProblem, FailureKind, Observation, RemoteStatus
+
+BATCH_FAILED = "batch_failed"
+
+_WHOLE_BATCH = frozenset(
+    {"model_not_found", "invalid_url", "url_mismatch", "invalid_method", "empty_file"}
+    | {"streaming_unsupported"}
+)
+"""Codes that name a line but mean every line: the job decides these things once for all rows."""
+
+_WHOLE_PARAMS = frozenset({"body.model", "file_id", "body.stream"})
+
+_PASSES = frozenset(
+    {"token_limit_exceeded", "billing_hard_limit_reached", "insufficient_quota"}
+    | {"rate_limit_exceeded", "server_error", "internal_error", "internal_server_error"}
+)
+"""Codes that say nothing against the requests: a queue or a budget is full, or they had a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a request has no result line."""
+
+    failure: FailureKind
+    error_code: str | None
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """The verdict on every absent request, and on those whose 1-based line was named."""
+
+    every: Verdict
+    lines: dict[int, Verdict]
+
+
+def absence(observation: Observation | None) -> Absence:
+    """How to read a request that is in neither file of the observed batch."""
+    status = None if observation is None else observation.status
+    match status:
+        case RemoteStatus.EXPIRED:
+            return Absence(_unnamed(FailureKind.EXPIRED, "expired"), {})
+        case RemoteStatus.CANCELLED:
+            return Absence(_unnamed(FailureKind.CANCELLED, "was cancelled"), {})
+    if observation is not None and (status is RemoteStatus.FAILED or observation.problems):
+        return _refused(observation)
+    missing = "No result file names this request; it may have been run and billed."
+    return Absence(Verdict(FailureKind.MISSING, None, missing), {})
+
+
+def _unnamed(kind: FailureKind, what: str) -> Verdict:
+    return Verdict(kind, f"batch_{kind.value}", f"The batch {what} and no result file names it.")
+
+
+def _refused(observation: Observation) -> Absence:
+    """A batch refused as a whole: who is to blame, by line or altogether."""
+    about_all = next((p for p in observation.problems if _is_about_all(p)), None)
+    if about_all is not None:
+        return Absence(_blamed(about_all), {})
+    lines = _first_of_each_line(observation.problems)
+    named = [str(line) for line in sorted(lines)]
+    why = f"because of line {', '.join(named[:3])}" if lines else "without a reason"
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""  # noqa: PLR2004 - see above
+    message = f"The provider refused the whole batch {why}{more}; this row was not run."
+    return Absence(Verdict(FailureKind.CANCELLED, BATCH_FAILED, message), lines)
+
+
+def _is_about_all(problem: BatchProblem) -> bool:
+    if problem.line is None or problem.code in _WHOLE_BATCH | _PASSES:
+        return True
+    return problem.code == "invalid_request" and problem.param in _WHOLE_PARAMS
+
+
+def _blamed(problem: BatchProblem) -> Verdict:
+    kind = FailureKind.CANCELLED if problem.code in _PASSES else FailureKind.REJECTED
+    return Verdict(kind, problem.code, problem.message)
+
+
+def _first_of_each_line(problems: Iterable[BatchProblem]) -> dict[int, Verdict]:
+    lines: dict[int, Verdict] = {}
+    for problem in problems:
+        if problem.line is not None:
+            lines.setdefault(problem.line, _blamed(problem))
+    return lines

@@ -1,0 +1,196 @@
+"""One block of results: the chosen outcomes fetched by place, typed and priced as columns."""
+# ruff: noqa: S608 - queries are built from literals of this package and quoted names
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import JsonValue
+
+from batch_pipeline.model import FailureKind
+from batch_pipeline.prices.columns import MAY_BE_BILLED, cost_sql, join_sql
+from batch_pipeline.stages import typed
+from batch_pipeline.stages.columns import Numbers
+from batch_pipeline.stages.outcomes import SCHEMA as OUTCOMES
+from batch_pipeline.stages.twins import literal
+
+VERSION = {b"batch_pipeline.results": b"1"}
+FILE_BITS, ROW_BITS = 20, 30
+"""A place is file << ROW_BITS | row: which outcome file, and which row of it."""
+
+_DOLLARS = pa.decimal128(18, 9)
+FETCHED = [
+    *("status", "failure", "error_code", "error_message", "text", "output", "embedding"),
+    *("finish_reason", "provider", "model", "attempt", "batch_id", "run_id", "input_tokens"),
+    *("cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
+    "ended_at",
+]
+
+
+def result_schema(
+    keys: Sequence[pa.Field], output: pa.DataType | None, *, embeddings: bool
+) -> pa.Schema:
+    """RESULTS for these key columns; *output* is the type of a checked answer, if there is one."""
+    answers = [] if output is None else [pa.field("output", output)]
+    if embeddings:
+        answers.append(OUTCOMES.field("embedding"))
+    names = ["custom_id", "status", "failure", "error_code", "error_message", "text"]
+    rest = ["finish_reason", "provider", "model", "attempt", "batch_id", "run_id"]
+    tokens = ["input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens"]
+    return pa.schema(
+        [
+            *keys,
+            *(OUTCOMES.field(name) for name in names),
+            *answers,
+            *(OUTCOMES.field(name) for name in (*rest, "content_hash", *tokens)),
+            OUTCOMES.field("reasoning_tokens"),
+            pa.field("cost_usd", _DOLLARS),
+            pa.field("live_cost_usd", _DOLLARS),
+            pa.field("price_source", pa.string()),
+            OUTCOMES.field("ended_at"),
+        ],
+        metadata=VERSION,
+    )
+
+
+@dataclass(frozen=True)
+class OutcomeFiles:
+    """The outcome files of a partition, read by place; footers are read once."""
+
+    paths: Sequence[Path]
+
+    @cached_property
+    def footers(self) -> list[pq.FileMetaData]:
+        """The footer of each file."""
+        return [pq.read_metadata(path) for path in self.paths]
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Uncompressed bytes and rows of all files."""
+        groups = [f.row_group(i) for f in self.footers for i in range(f.num_row_groups)]
+        return sum(g.total_byte_size for g in groups), sum(g.num_rows for g in groups)
+
+    def fetch(self, places: Numbers, columns: Sequence[str] = FETCHED) -> pa.Table:
+        """*columns* at *places*, in that order; a row of nulls where a place is negative."""
+        if not (places >= 0).any():
+            schema = pa.schema([OUTCOMES.field(name) for name in columns])
+            return pa.table([pa.nulls(len(places), kind) for kind in schema.types], schema=schema)
+        tables: list[pa.Table] = []
+        at = np.full(len(places), -1, np.int64)
+        files = np.where(places < 0, -1, places >> ROW_BITS)
+        held = 0
+        for number in np.unique(files[files >= 0]).tolist():
+            mine = files == number
+            rows = places[mine] & ((1 << ROW_BITS) - 1)
+            table, index = self._rows(number, rows, columns)
+            tables.append(table)
+            at[mine] = index + held
+            held += table.num_rows
+        return _taken(pa.concat_tables(tables), at)
+
+    def _rows(self, number: int, rows: Numbers, columns: Sequence[str]) -> tuple[pa.Table, Numbers]:
+        """The row groups of a file that hold *rows*, and where in them each row is."""
+        footer = self.footers[number]
+        sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        group = np.searchsorted(starts, rows, side="right") - 1
+        wanted = np.unique(group)
+        held = np.concatenate([[0], np.cumsum(np.asarray(sizes)[wanted])])[:-1]
+        with pq.ParquetFile(self.paths[number], metadata=footer) as file:
+            table = file.read_row_groups(wanted.tolist(), columns=list(columns))
+        return table, held[np.searchsorted(wanted, group)] + rows - starts[group]
+
+
+def _taken(table: pa.Table, at: Numbers) -> pa.Table:
+    """Rows *at* of the table; a run of neighbours, the usual case, is not copied."""
+    if at[0] >= 0 and np.array_equal(at, np.arange(at[0], at[0] + len(at))):
+        return table.slice(int(at[0]), len(at))
+    return table.take(pa.array(at, mask=at < 0))
+
+
+@dataclass(frozen=True)
+class Typing:
+    """How checked answers become columns: DuckDB's expression for `output`, and its Arrow type."""
+
+    expression: str
+    arrow: pa.DataType | None
+
+    @classmethod
+    def of(cls, con: duckdb.DuckDBPyConnection, schema: dict[str, JsonValue] | None) -> Typing:
+        """The typing of a job's output schema; without one, no `output`."""
+        if schema is None:
+            return cls("NULL", None)
+        tree = typed.tree(schema)
+        if tree == typed.JSON:
+            return cls("output", pa.string())
+        kind = typed.sql_type(tree)
+        expression = f"json_transform(output, {literal(typed.structure(schema))})::{kind}"
+        arrow = con.sql(f"SELECT NULL::{kind} AS output").to_arrow_table().schema.field(0).type
+        return cls(expression, arrow)
+
+
+def landed_block(
+    con: duckdb.DuckDBPyConnection,
+    asked: pa.Table,
+    outcomes: pa.Table,
+    *,
+    typing: Typing,
+    schema: pa.Schema,
+) -> pa.Table:
+    """RESULTS rows of the request rows *asked* and their *outcomes*, side by side in order.
+
+    The price table is registered on *con* as `prices`.
+    """
+    rows = _with_rejected(asked, outcomes)
+    computed = _computed(con, rows, typing)
+    columns = []
+    for name in schema.names:
+        source = next(t for t in (computed, asked, rows) if name in t.column_names)
+        columns.append(source[name])
+    return pa.table(columns, names=schema.names).cast(schema)
+
+
+def _with_rejected(asked: pa.Table, outcomes: pa.Table) -> pa.Table:
+    """Rows that were never sent become failures of their own kind."""
+    rejected = asked["rejected"]
+    if rejected.null_count == len(rejected):
+        return outcomes
+    unsent = pc.is_valid(rejected)
+    for name, value in (
+        ("status", "failed"),
+        ("failure", FailureKind.REJECTED.value),
+        ("error_message", rejected),
+    ):
+        column = pc.if_else(unsent, value, outcomes[name])
+        outcomes = outcomes.set_column(
+            outcomes.column_names.index(name), OUTCOMES.field(name), column
+        )
+    return outcomes
+
+
+def _computed(con: duckdb.DuckDBPyConnection, rows: pa.Table, typing: Typing) -> pa.Table:
+    """The columns that need more than a copy: cost, and the typed output."""
+    con.register("landing", rows.append_column("ord", pa.array(np.arange(rows.num_rows))))
+    try:
+        # Two queries: only the first has to sort after its join, and it touches no long column.
+        costs = con.sql(
+            f"""
+            SELECT {cost_sql("batch")} AS cost_usd, {cost_sql("live")} AS live_cost_usd,
+                CASE WHEN {MAY_BE_BILLED} THEN coalesce(price.source, 'unknown') END AS price_source
+            FROM {join_sql("landing")} ORDER BY ord
+            """
+        ).to_arrow_table()
+        if typing.arrow is None:
+            return costs
+        typed_output = con.sql(f"SELECT {typing.expression} AS output FROM landing")
+        return costs.append_column("output", typed_output.to_arrow_table()["output"])
+    finally:
+        con.unregister("landing")

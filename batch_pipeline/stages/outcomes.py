@@ -1,0 +1,337 @@
+"""Raw result files to outcomes: exactly one row per request of a shard, in the shard's own order.
+
+The first readable line of an id counts; later ones are counted as duplicates. Lines of ids that
+are not the shard's, or that nobody can read, are kept with their exact bytes in
+`<shard>.unknown.jsonl` beside the outcomes. Needs no network and may be run again: equal files
+give equal bytes.
+"""
+# ruff: noqa: S608 - queries are built from literals of this package and quoted paths
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from pydantic import JsonValue
+
+from batch_pipeline.model import Observation, Shard, Usage
+from batch_pipeline.stages import lines, validate
+from batch_pipeline.stages.absent import absence
+from batch_pipeline.stages.aside import written_aside
+from batch_pipeline.stages.lines import Files
+from batch_pipeline.stages.tables import regrouped, rows_within, write_groups
+from batch_pipeline.stages.twins import literal
+
+SCHEMA = pa.schema(
+    [
+        pa.field(name, kind)
+        for name, kind in (
+            ("partition", pa.string()),
+            ("custom_id", pa.string()),
+            ("content_hash", pa.string()),
+            ("shard", pa.string()),
+            ("attempt", pa.int32()),
+            ("provider", pa.string()),
+            ("model", pa.string()),
+            ("batch_id", pa.string()),
+            ("run_id", pa.string()),
+            ("status", pa.string()),
+            ("failure", pa.string()),
+            ("error_code", pa.string()),
+            ("error_message", pa.string()),
+            ("text", pa.string()),
+            ("output", pa.string()),
+            ("embedding", pa.list_(pa.float32())),
+            ("finish_reason", pa.string()),
+            ("input_tokens", pa.int64()),
+            ("cached_input_tokens", pa.int64()),
+            ("cache_write_tokens", pa.int64()),
+            ("output_tokens", pa.int64()),
+            ("reasoning_tokens", pa.int64()),
+            ("ended_at", pa.timestamp("us", tz="UTC")),
+            ("raw", pa.string()),
+        )
+    ]
+)
+_REPEATING = [  # columns worth a dictionary
+    *("partition", "shard", "provider", "model", "batch_id", "run_id", "status", "failure"),
+    *("error_code", "error_message", "finish_reason"),
+]
+_GROUP_ROWS = 8192  # small groups: results pick single rows out of them
+_SALVAGED = pa.schema([("position", pa.int64()), ("id", pa.string()), ("raw", pa.string())])
+_BLAMED = pa.schema(
+    [("line", pa.int64())]
+    + [(name, pa.string()) for name in ("failure", "error_code", "error_message")]
+)
+_SALVAGE = re.compile(rb'"custom_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
+_SALVAGED_AT_ONCE = 1000
+_ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid'))"
+
+
+# The line of an id decides; without one the batch's own list of problems, then its status.
+_ROWS = """
+    SELECT r.partition, r.custom_id, r.content_hash, f.shard, f.attempt, f.provider,
+        coalesce(d.model, f.model) AS model, f.batch_id, f.run_id,
+        CASE WHEN d.status = 'succeeded' THEN d.status ELSE 'failed' END AS status,
+        CASE WHEN d.position IS NOT NULL THEN d.failure
+            WHEN b.line IS NOT NULL THEN b.failure ELSE f.failure END AS failure,
+        CASE WHEN d.position IS NOT NULL THEN d.error_code
+            WHEN b.line IS NOT NULL THEN b.error_code ELSE f.error_code END AS error_code,
+        CASE WHEN s.position IS NOT NULL THEN 'The result line cannot be read; see raw.'
+            WHEN d.position IS NOT NULL THEN d.error_message
+            WHEN b.line IS NOT NULL THEN b.error_message ELSE f.error_message
+            END AS error_message,
+        d.text, NULL AS output, d.embedding, d.finish_reason, d.input_tokens,
+        d.cached_input_tokens, d.cache_write_tokens, d.output_tokens, d.reasoning_tokens,
+        f.ended_at, s.raw
+    FROM {requests} AS r CROSS JOIN facts AS f
+    LEFT JOIN picked AS p ON p.line = r.line
+    LEFT JOIN decoded AS d ON d.position = p.position
+    LEFT JOIN salvaged AS s ON s.position = p.position
+    LEFT JOIN blamed AS b ON b.line = r.line
+    ORDER BY r.line
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesDecoded:
+    """What a shard's result files held. `usage` sums what is known; None where nothing is."""
+
+    requests: int
+    succeeded: int
+    failed: int
+    by_failure: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0  # further lines of an id that already had one
+    unknown: int = 0  # lines that belong to no request of the shard, quarantined
+    unreadable: int = 0  # lines that could not be read, whether or not they gave an id
+    unknown_usage: int = 0  # rows that were answered without saying what was counted
+    usage: Usage = field(default_factory=Usage)
+
+
+def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by its caller
+    con: duckdb.DuckDBPyConnection,
+    *,
+    shard: Shard,
+    requests: Path,
+    files: Files,
+    decode_sql: str,
+    schema: dict[str, JsonValue] | None,
+    observation: Observation | None,
+    into: Path,
+) -> OutcomesDecoded:
+    """Write *into* (OUTCOMES) from the raw *files* and the shard's request table.
+
+    *decode_sql* comes from the provider's codec, *schema* is the job's output schema,
+    *observation* the last look at the batch: it explains requests that no file names.
+    """
+    judge = None if schema is None else validate.Judge(schema)
+    try:
+        _decode(con, decode_sql, files)
+        unreadable = _salvage(con, files)
+        duplicates = _pick(con, requests)
+        size = sum(path.stat().st_size for path, _ in files)
+        group = rows_within(size, rows=shard.requests, at_most=_GROUP_ROWS)
+        rows = _rows(con, shard, requests, observation, group)
+        with written_aside(into) as part:
+            write_groups(part, SCHEMA, _checked(rows, judge), repeating=_REPEATING)
+        unknown = _quarantine(con, files, into.with_name(f"{into.stem}.unknown.jsonl"))
+        return _counted(con, into, duplicates=duplicates, unknown=unknown, unreadable=unreadable)
+    finally:
+        for name in ("decoded", "salvaged", "named", "picked"):
+            con.execute(f"DROP TABLE IF EXISTS temp.{name}")
+
+
+def _decode(con: duckdb.DuckDBPyConnection, decode_sql: str, files: Files) -> None:
+    """Every line that is not blank, decoded, in no particular order."""
+    con.register("incoming", lines.read(files))
+    try:
+        con.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE decoded AS
+            WITH lines AS (
+                FROM incoming
+                WHERE line IS NULL OR strlen(line) > 2 OR trim(line, e' \t\r\n') <> ''
+            )
+            SELECT * FROM ({decode_sql})
+            """
+        )
+    finally:
+        con.unregister("incoming")
+
+
+def _salvage(con: duckdb.DuckDBPyConnection, files: Files) -> int:
+    """Look again at lines that cannot be read: keep their text, and the id if it shows through."""
+    con.execute("CREATE OR REPLACE TEMP TABLE salvaged (position BIGINT, id VARCHAR, raw VARCHAR)")
+    unreadable = con.execute(
+        "SELECT position, custom_id FROM decoded WHERE failure = 'unreadable' ORDER BY position"
+    ).fetchall()
+    for start in range(0, len(unreadable), _SALVAGED_AT_ONCE):
+        some = unreadable[start : start + _SALVAGED_AT_ONCE]
+        found = lines.bytes_at(files, [position for position, _ in some])
+        rows = [
+            {"position": position, "id": known or _shown_id(line), "raw": _text(line)}
+            for (position, known), line in zip(some, found, strict=True)
+            if line.strip()
+        ]
+        table = pa.Table.from_pylist(rows, schema=_SALVAGED)
+        con.register("found", table)
+        con.execute("INSERT INTO salvaged FROM found")
+        con.unregister("found")
+    return _count(con, "FROM salvaged")
+
+
+def _shown_id(line: bytes) -> str | None:
+    match = _SALVAGE.search(line)
+    return match[1].decode() if match else None
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace")
+
+
+def _pick(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
+    """Choose the line that speaks for each request; return how many others spoke for it too."""
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE named AS
+        WITH ids AS (
+            SELECT position, custom_id, false AS unreadable FROM decoded
+            WHERE failure IS DISTINCT FROM 'unreadable'
+            UNION ALL SELECT position, id, true FROM salvaged
+        )
+        SELECT position, unreadable, r.line
+        FROM ids LEFT JOIN {_parquet(requests)} AS r USING (custom_id)
+        """
+    )
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE picked AS
+        SELECT line, min({'later': unreadable, 'position': position}).position AS position
+        FROM named WHERE line IS NOT NULL GROUP BY line
+        """
+    )
+    return _count(con, "FROM named WHERE line IS NOT NULL") - _count(con, "FROM picked")
+
+
+def _rows(
+    con: duckdb.DuckDBPyConnection,
+    shard: Shard,
+    requests: Path,
+    observation: Observation | None,
+    group: int,
+) -> Iterator[pa.Table]:
+    """The OUTCOMES rows in the shard's order, in tables of *group* rows."""
+    facts, blamed = _facts(shard, observation), _blamed(observation)
+    con.register("facts", facts)
+    con.register("blamed", blamed)
+    try:
+        reader = con.sql(_ROWS.format(requests=_parquet(requests))).to_arrow_reader(group)
+        yield from regrouped(reader, SCHEMA, group)
+    finally:
+        con.unregister("facts")
+        con.unregister("blamed")
+
+
+def _facts(shard: Shard, observation: Observation | None) -> pa.Table:
+    """What all rows of the shard share, and the verdict on absent ones, as one row."""
+    every = absence(observation).every
+    row = {
+        "shard": shard.shard_id,
+        "attempt": shard.attempt,
+        "provider": shard.provider,
+        "model": shard.model,
+        "batch_id": shard.batch_id,
+        "run_id": shard.run_id,
+        "failure": every.failure.value,
+        "error_code": every.error_code,
+        "error_message": every.error_message,
+        "ended_at": None if observation is None else observation.ended_at,
+    }
+    return pa.Table.from_pylist([row], schema=pa.schema([SCHEMA.field(name) for name in row]))
+
+
+def _blamed(observation: Observation | None) -> pa.Table:
+    """The lines that the provider named when it refused the batch."""
+    rows = [
+        {
+            "line": line,
+            "failure": verdict.failure.value,
+            "error_code": verdict.error_code,
+            "error_message": verdict.error_message,
+        }
+        for line, verdict in absence(observation).lines.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=_BLAMED)
+
+
+def _checked(rows: Iterator[pa.Table], judge: validate.Judge | None) -> Iterator[pa.Table]:
+    return rows if judge is None else (validate.validated(table, judge) for table in rows)
+
+
+def _quarantine(con: duckdb.DuckDBPyConnection, files: Files, into: Path) -> int:
+    """Keep the lines of nobody, byte for byte; without any, an earlier run's file goes."""
+    positions = [
+        position
+        for (position,) in con.execute(
+            "SELECT position FROM named WHERE line IS NULL ORDER BY position"
+        ).fetchall()
+    ]
+    if not positions:
+        into.unlink(missing_ok=True)
+        return 0
+    with written_aside(into) as part, part.open("wb") as handle:
+        handle.writelines(line + b"\n" for line in lines.bytes_at(files, positions))
+    return len(positions)
+
+
+def _counted(
+    con: duckdb.DuckDBPyConnection,
+    outcomes: Path,
+    *,
+    duplicates: int,
+    unknown: int,
+    unreadable: int,
+) -> OutcomesDecoded:
+    by_failure = dict(
+        con.execute(
+            f"""
+            SELECT failure, count(*) FROM {_parquet(outcomes)}
+            WHERE failure IS NOT NULL GROUP BY failure ORDER BY failure
+            """
+        ).fetchall()
+    )
+    (requests, unknown_usage, *usage) = con.execute(
+        f"""
+        SELECT count(*), count(*) FILTER (
+                {_ANSWERED} AND (input_tokens IS NULL OR output_tokens IS NULL)
+            ), sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT,
+            sum(cache_write_tokens)::BIGINT, sum(output_tokens)::BIGINT,
+            sum(reasoning_tokens)::BIGINT
+        FROM {_parquet(outcomes)}
+        """
+    ).fetchall()[0]
+    failed = sum(by_failure.values())
+    return OutcomesDecoded(
+        requests=requests,
+        succeeded=requests - failed,
+        failed=failed,
+        by_failure=by_failure,
+        duplicates=duplicates,
+        unknown=unknown,
+        unreadable=unreadable,
+        unknown_usage=unknown_usage,
+        usage=Usage(*usage),
+    )
+
+
+def _count(con: duckdb.DuckDBPyConnection, source: str) -> int:
+    return int(con.execute(f"SELECT count(*) {source}").fetchall()[0][0])
+
+
+def _parquet(path: Path) -> str:
+    """The file's own columns: a folder named a=b must not add or replace one."""
+    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"

@@ -1,0 +1,171 @@
+"""The cost report of some partitions: Markdown for people, JSON for programs, rows for tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batch_pipeline.prices.find import PACKAGE, Prices
+from batch_pipeline.stages.aside import written_aside
+from batch_pipeline.stages.bill import BillLine, bill, total
+
+_SIMULATED = (
+    "> **Simulated answers.** Nothing was sent to a provider and nothing was paid: tokens are the "
+    "simulator's, amounts are what they would cost."
+)
+_SOURCES = {
+    "override": "override: your own price file",
+    "batch_price": "batch_price: published batch price",
+    "assumed_half": "assumed_half: half of the live price, because no batch price is published; "
+    "cached input may cost more",
+    "unknown": "unknown: no price is known for the model, so its cost is not in any sum",
+}
+_COLUMNS = (
+    "partition | model | requests | succeeded | failed | input | cached | output | reasoning | "
+    "cost | in results | live | saved | price"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """The cost of some partitions of a job. `lines` sort by partition, provider and model."""
+
+    job: str
+    lines: tuple[BillLine, ...]
+    prices_on: date
+    prices_from: str = PACKAGE
+    simulated: bool = False
+
+    @property
+    def total(self) -> BillLine:
+        """All lines as one."""
+        return total(self.lines)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines as records for a table; money stays Decimal."""
+        return [_record(line) for line in self.lines]
+
+    def to_json(self) -> str:
+        """Everything, with money as strings of exact dollars."""
+        report = {
+            "job": self.job,
+            "simulated": self.simulated,
+            "prices_from": self.prices_from,
+            "prices_on": self.prices_on.isoformat(),
+            "total": _record(self.total),
+            "lines": self.rows(),
+        }
+        return json.dumps(report, indent=2, default=str, ensure_ascii=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """A page: the totals, then one row per partition and model."""
+        parts = [f"# Cost of {self.job}", _SIMULATED if self.simulated else ""]
+        parts += [_summary(self.total), _table(self.lines), self._prices()]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write report.md and report.json into *folder*, each replaced whole."""
+        for name, text in (("report.md", self.to_markdown()), ("report.json", self.to_json())):
+            with written_aside(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
+
+    def _prices(self) -> str:
+        used = {line.price_source for line in self.lines}
+        notes = [f"- {note}" for source, note in _SOURCES.items() if source in used]
+        return "\n".join([f"Prices: {self.prices_from}, as of {self.prices_on}.", *notes])
+
+
+def cost_report(  # noqa: PLR0913 - what a report is made from, each named by its caller
+    con: duckdb.DuckDBPyConnection,
+    *,
+    job: str,
+    results: Mapping[str, Path],
+    outcomes: Sequence[Path],
+    priced: Prices,
+    simulated: bool = False,
+) -> CostReport:
+    """The report over *results* (partition -> RESULTS file) and all *outcomes* they came from.
+
+    Every attempt is billed, also those whose answer is in no result. *simulated* puts a banner
+    over amounts that nobody pays.
+    """
+    return CostReport(
+        job=job,
+        lines=bill(con, results=results, outcomes=outcomes, priced=priced),
+        prices_on=priced.on.date(),
+        simulated=simulated,
+    )
+
+
+def money(amount: Decimal | None) -> str:
+    """Dollars as people read them: cents, or as many digits as a small amount needs."""
+    if amount is None:
+        return "unknown"
+    if amount == 0 or abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if abs(amount) >= Decimal("0.01") else f"${amount:.9f}".rstrip("0")
+
+
+def _record(line: BillLine) -> dict[str, Any]:
+    return {**asdict(line), "failed": line.failed}
+
+
+def _summary(line: BillLine) -> str:
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in line.by_kind.items())
+    failed = f"{line.failed:,} failed ({kinds})" if line.failed else "none failed"
+    facts = [
+        f"- **{money(line.cost)}** for {line.attempts:,} rows sent",
+        f"- {money(line.results_cost)} of it is for rows that are in results",
+        f"- {money(line.live_cost)} is what the same tokens cost live: {money(line.saved)} saved",
+        f"- {line.requests:,} requests: {line.succeeded:,} succeeded, {failed}",
+        f"- {_count(line.input_tokens)} input tokens ({_count(line.cached_input_tokens)} cached)",
+        f"- {_count(line.output_tokens)} output tokens ({_count(line.reasoning_tokens)} reasoning)",
+    ]
+    if line.unknown_cost:
+        facts.append(
+            f"- **{line.unknown_cost:,} rows have an unknown cost** and are in no sum "
+            f"({line.unknown_usage:,} answered without a token count)"
+        )
+    return "\n".join(facts)
+
+
+def _table(lines: Sequence[BillLine]) -> str:
+    head = [f"| {_COLUMNS} |", "|---|---|" + "--:|" * 11 + "---|"]
+    return "\n".join([*head, *(_row(line) for line in lines)])
+
+
+def _row(line: BillLine) -> str:
+    unknown = f" + {line.unknown_cost:,} unknown" if line.unknown_cost and line.cost else ""
+    cells = [
+        line.partition.replace("|", "\\|"),
+        line.model or "(not sent)",
+        f"{line.requests:,}",
+        f"{line.succeeded:,}",
+        f"{line.failed:,}",
+        *(
+            _count(count)
+            for count in (
+                line.input_tokens,
+                line.cached_input_tokens,
+                line.output_tokens,
+                line.reasoning_tokens,
+            )
+        ),
+        money(line.cost) + unknown,
+        money(line.results_cost),
+        money(line.live_cost),
+        money(line.saved),
+        line.price_source or "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _count(count: int | None) -> str:
+    return "unknown" if count is None else f"{count:,}"
