@@ -8,18 +8,17 @@ should not grow with them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import build, collect
-from benchmarks.build import Measured
+from benchmarks.measuring import Measured, printed
 
+CONTESTS = {contest.name: contest for contest in (build.CONTEST, collect.CONTEST)}
 GROWTH = 4
 OURS = "ours"
-_Measure = Callable[..., Measured]
 
 
 def main() -> None:
@@ -28,27 +27,29 @@ def main() -> None:
     said.add_argument("--rows", type=int, default=500_000)
     said.add_argument("--rounds", type=int, default=3)
     said.add_argument("--work", type=Path, default=Path("data/bench"))
+    said.add_argument("--only", choices=CONTESTS, help="one of the two")
+    said.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = said.parse_args()
-    out = Console(highlight=False)
-    for title, room in (("Building requests", build), ("Collecting results", collect)):
-        work = options.work / room.__name__.rpartition(".")[2]
-        found = _contest(room, options.rows, work, rounds=options.rounds)
-        larger = _contest(room, GROWTH * options.rows, work, rounds=1, only=[OURS])
-        out.print(_table(title, found))
-        grown = larger[OURS].peak_mb / found[OURS].peak_mb - 1
-        out.print(
-            f"ours at {larger[OURS].rows:,} rows: {larger[OURS].seconds:.2f} s, "
-            f"{larger[OURS].peak_mb} MB peak ({grown:+.0%})\n"
-        )
+    if options.worker:
+        contest, name = options.worker
+        printed(CONTESTS[contest].run(name, options.rows, options.work))
+        return
+    for name in [options.only] if options.only else CONTESTS:
+        _compare(name, options.rows, options.work / name, rounds=options.rounds)
 
 
-def _contest(
-    room: object, rows: int, work: Path, *, rounds: int, only: list[str] | None = None
-) -> dict[str, Measured]:
-    module = build if room is build else collect
-    module.prepare(rows, work)
-    names = only or list(module.CONTESTANTS)
-    return {name: module.measured(name, rows, work, rounds=rounds) for name in names}
+def _compare(name: str, rows: int, work: Path, *, rounds: int) -> None:
+    out, contest = Console(highlight=False), CONTESTS[name]
+    contest.prepare(rows, work)
+    found = {one: contest.measured(one, rows, work, rounds=rounds) for one in contest.contestants}
+    out.print(_table(contest.title, found))
+    contest.prepare(GROWTH * rows, work)
+    larger = contest.measured(OURS, GROWTH * rows, work, rounds=1)
+    grown = larger.peak_mb / found[OURS].peak_mb - 1
+    out.print(
+        f"ours at {larger.rows:,} rows: {larger.seconds:.2f} s, "
+        f"{larger.peak_mb} MB peak ({grown:+.0%})\n"
+    )
 
 
 def _table(title: str, found: dict[str, Measured]) -> Table:

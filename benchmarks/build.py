@@ -1,26 +1,13 @@
-"""From Parquet to request files: ours beside DuckDB's COPY, pandas with a JSON loop, and cp.
-
-python -m benchmarks.build --rows 500000 --work /tmp/bench [--rounds 3] [--only NAME]
-prints one JSON object per contestant: {name, seconds, rows, bytes, peak_mb}, the median round.
-"""
+"""From Parquet to request files: ours beside DuckDB's COPY, pandas with a JSON loop, and cp."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import duckdb
+from benchmarks.measuring import Contest, Contestant, check, connected
 
 _SYSTEM = "You label repositories. Answer with one word."
 _TEXT = (
@@ -29,18 +16,6 @@ _TEXT = (
 )
 _SEEDED_TEXTS = 1000
 _GROUP = 50_000
-_WARM = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One contestant's round; *peak_mb* is its process's largest resident size."""
-
-    name: str
-    seconds: float
-    rows: int
-    bytes: int
-    peak_mb: int
 
 
 def generate(rows: int, path: Path) -> None:
@@ -74,6 +49,8 @@ def generate(rows: int, path: Path) -> None:
     if writer is not None:
         writer.close()
     part.rename(path)
+    duckdb_copy(path, path.parent, rows)  # the lines, for whoever only copies them
+    (path.parent / "copy.jsonl").rename(path.with_suffix(".jsonl"))
 
 
 def ours(source: Path, work: Path, rows: int) -> int:
@@ -96,7 +73,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
         }
     )
     wire = OpenAIWire()
-    with _duckdb(work, memory=Settings().memory, threads=Settings().threads) as con:
+    with connected(work, memory=Settings().memory, threads=Settings().threads) as con:
         built = build_requests(
             con,
             job=job,
@@ -124,13 +101,13 @@ def ours(source: Path, work: Path, rows: int) -> int:
         endpoint=endpoint,
         into=work / "shards",
     )
-    _check(sum(shard.requests for shard in shards), rows)
+    check(sum(shard.requests for shard in shards), rows)
     return sum(shard.bytes for shard in shards)
 
 
 def duckdb_copy(source: Path, work: Path, rows: int) -> int:
     """The same JSON by DuckDB alone: no hashes, no request table, no shards, no limits."""
-    with _duckdb(work, memory="4GB", threads=2) as con:
+    with connected(work, memory="4GB") as con:
         query = f"""
             COPY (SELECT id AS custom_id, 'POST' AS method, '/v1/chat/completions' AS url, {{
                 model: 'gpt-5-nano',
@@ -139,7 +116,7 @@ def duckdb_copy(source: Path, work: Path, rows: int) -> int:
                                                            ' stars)', chr(10), body)}}]
             }} AS body FROM read_parquet('{source}')) TO '{work / "copy.jsonl"}' (FORMAT json)"""  # noqa: S608 - our own paths
         written = con.execute(query).fetchall()
-    _check(int(written[0][0]), rows)
+    check(int(written[0][0]), rows)
     return (work / "copy.jsonl").stat().st_size
 
 
@@ -160,98 +137,22 @@ def pandas_json(source: Path, work: Path, rows: int) -> int:
             }
             line = {"custom_id": row["id"], "method": "POST", "url": "/v1/chat/completions"}
             out.write(json.dumps({**line, "body": body}, ensure_ascii=False) + "\n")
-    _check(len(frame), rows)
+    check(len(frame), rows)
     return (work / "pandas.jsonl").stat().st_size
 
 
-def cp(_source: Path, work: Path, rows: int) -> int:
-    """What it takes to copy the finished lines, for scale; *ours* has to have run."""
-    subprocess.run(  # noqa: S603 - our own paths
-        ["/bin/cp", str(work / "requests" / "lines.jsonl"), str(work / "cp.jsonl")], check=True
-    )
-    _check(rows, rows)
-    return (work / "cp.jsonl").stat().st_size
+def cp(source: Path, work: Path, rows: int) -> int:
+    """Copying finished lines, for scale: what the disk alone takes."""
+    into = work / "cp.jsonl"
+    shutil.copyfile(source.with_suffix(".jsonl"), into)
+    check(rows, rows)
+    return into.stat().st_size
 
 
-CONTESTANTS: Mapping[str, Callable[[Path, Path, int], int]] = {
+CONTESTANTS: Mapping[str, Contestant] = {
     "ours": ours,
-    "duckdb_copy": duckdb_copy,
-    "pandas_json": pandas_json,
+    "duckdb COPY": duckdb_copy,
+    "pandas + json": pandas_json,
     "cp": cp,
 }
-
-
-def measure(name: str, rows: int, work: Path) -> Measured:
-    """One round in a fresh process, on an empty place to write."""
-    for left in (work / "shards", *work.glob("*.jsonl"), *_stale(name, work)):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "benchmarks.build", "--work", str(work), "--rows", str(rows)]
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [*command, "--worker", name], check=True, capture_output=True, text=True
-    )
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def measured(name: str, rows: int, work: Path, *, rounds: int) -> Measured:
-    """The median of *rounds* by seconds; peak_mb is the largest of them."""
-    found = sorted((measure(name, rows, work) for _ in range(rounds)), key=lambda m: m.seconds)
-    middle = median(each.seconds for each in found)
-    peak = max(each.peak_mb for each in found)
-    return Measured(name, round(middle, 3), rows, found[0].bytes, peak)
-
-
-def main() -> None:
-    """Run one worker, or every contestant in turn."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=500_000)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=CONTESTANTS, action="append")
-    parser.add_argument("--worker", choices=CONTESTANTS, help=argparse.SUPPRESS)
-    said = parser.parse_args()
-    source = said.work / f"rows-{said.rows}.parquet"
-    if said.worker:
-        print(json.dumps(asdict(_worker(said.worker, source, said.work, said.rows))))
-        return
-    generate(said.rows, source)
-    for name in said.only or CONTESTANTS:
-        print(json.dumps(asdict(measured(name, said.rows, said.work, rounds=said.rounds))))
-
-
-def _worker(name: str, source: Path, work: Path, rows: int) -> Measured:
-    # A small round first: imports and first touches are not what is compared.
-    small = work / "warm" / "rows.parquet"
-    generate(_WARM, small)
-    if name != "cp":
-        CONTESTANTS[name](small, work / "warm", _WARM)
-    started = time.perf_counter()
-    size = CONTESTANTS[name](source, work, rows)
-    seconds = time.perf_counter() - started
-    who = resource.RUSAGE_CHILDREN if name == "cp" else resource.RUSAGE_SELF
-    peak = resource.getrusage(who).ru_maxrss // 1024
-    return Measured(name, round(seconds, 3), rows, size, peak)
-
-
-def _stale(name: str, work: Path) -> list[Path]:
-    return [work / "requests"] if name == "ours" and (work / "requests").exists() else []
-
-
-def _duckdb(work: Path, *, memory: str, threads: int) -> duckdb.DuckDBPyConnection:
-    import duckdb  # noqa: PLC0415 - see generate
-
-    return duckdb.connect(
-        config={
-            "memory_limit": memory,
-            "threads": threads,
-            "temp_directory": str(work / "scratch"),
-        }
-    )
-
-
-def _check(written: int, rows: int) -> None:
-    if written != rows:
-        raise SystemExit(f"{written:,} rows were written of {rows:,}: no measurement.")
-
-
-if __name__ == "__main__":
-    main()
+CONTEST = Contest("build", "Building requests", CONTESTANTS, generate, "rows-{rows}.parquet")

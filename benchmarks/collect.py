@@ -1,34 +1,21 @@
 """From result files to typed Parquet: ours beside DuckDB's plain read_json of the same lines.
 
-python -m benchmarks.collect --rows 500000 --work /tmp/bench [--rounds 3] [--only NAME]
-prints one JSON object per contestant: {name, seconds, rows, bytes, peak_mb}, the median round.
 Ours decodes, checks against a schema of four fields, prices and lands; the baseline only copies.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.build import Measured
+from benchmarks.measuring import Contest, Contestant, check, connected
 
 if TYPE_CHECKING:
-    import duckdb
     from pydantic import JsonValue
 
 _SHARD = 50_000
-_WARM = 1000
 _ON = datetime(2026, 11, 21, tzinfo=UTC)
 _SCHEMA: dict[str, JsonValue] = {
     "type": "object",
@@ -92,7 +79,7 @@ def generate(rows: int, folder: Path) -> None:
     if (folder / "requests.parquet").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with _duckdb(folder) as con:
+    with connected(folder, memory="1GB") as con:
         for start in range(0, rows, _SHARD):
             name, stop = f"shard{start // _SHARD:04}", min(start + _SHARD, rows)
             query = _SHARD_REQUESTS.format(name=name, start=start, stop=stop)
@@ -118,7 +105,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
 
     endpoint = "/v1/chat/completions"
     outcomes = []
-    with _duckdb(work, memory=Settings().memory) as con:
+    with connected(work, memory=Settings().memory) as con:
         for lines in sorted(source.glob("*.output.jsonl")):
             name = lines.name.partition(".")[0]
             outcomes.append(work / "ours" / f"{name}.parquet")
@@ -144,7 +131,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
             retried_kinds=[],
             max_attempts=3,
         )
-    _check(landed.succeeded, rows)
+    check(landed.succeeded, rows)
     return into.stat().st_size
 
 
@@ -152,85 +139,13 @@ def read_json(source: Path, work: Path, rows: int) -> int:
     """The same lines to Parquet by DuckDB alone: no checks, no joins, no types of the answers."""
     (work / "plain").mkdir(exist_ok=True)
     into = work / "plain" / "plain.parquet"
-    with _duckdb(work, memory="4GB") as con:
+    with connected(work, memory="4GB") as con:
         query = f"SELECT * FROM read_json('{source}/*.output.jsonl')"  # noqa: S608 - our own paths
         con.execute(f"COPY ({query}) TO '{into}' (FORMAT parquet, COMPRESSION zstd)")
         written = con.execute(f"SELECT count(*) FROM '{into}'").fetchall()  # noqa: S608
-    _check(int(written[0][0]), rows)
+    check(int(written[0][0]), rows)
     return into.stat().st_size
 
 
-CONTESTANTS: Mapping[str, Callable[[Path, Path, int], int]] = {
-    "ours": ours,
-    "read_json": read_json,
-}
-
-
-def measured(name: str, rows: int, work: Path, *, rounds: int) -> Measured:
-    """The median of *rounds* by seconds, each in a fresh process; peak_mb is the largest."""
-    found = sorted((_measure(name, rows, work) for _ in range(rounds)), key=lambda m: m.seconds)
-    middle = median(each.seconds for each in found)
-    peak = max(each.peak_mb for each in found)
-    return Measured(name, round(middle, 3), rows, found[0].bytes, peak)
-
-
-def main() -> None:
-    """Run one worker, or every contestant in turn."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=500_000)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=CONTESTANTS, action="append")
-    parser.add_argument("--worker", choices=CONTESTANTS, help=argparse.SUPPRESS)
-    said = parser.parse_args()
-    source = said.work / f"lines-{said.rows}"
-    if said.worker:
-        print(json.dumps(asdict(_worker(said.worker, source, said.work, said.rows))))
-        return
-    generate(_WARM, said.work / f"lines-{_WARM}")
-    generate(said.rows, source)
-    for name in said.only or CONTESTANTS:
-        print(json.dumps(asdict(measured(name, said.rows, said.work, rounds=said.rounds))))
-
-
-def _measure(name: str, rows: int, work: Path) -> Measured:
-    for left in ("ours", "plain"):
-        shutil.rmtree(work / left, ignore_errors=True)
-    command = [sys.executable, "-m", "benchmarks.collect", "--work", str(work), "--rows", str(rows)]
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [*command, "--worker", name], check=True, capture_output=True, text=True
-    )
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def _worker(name: str, source: Path, work: Path, rows: int) -> Measured:
-    # A small round first: imports and first touches are not what is compared.
-    CONTESTANTS[name](work / f"lines-{_WARM}", work, _WARM)
-    started = time.perf_counter()
-    size = CONTESTANTS[name](source, work, rows)
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Measured(name, round(seconds, 3), rows, size, peak)
-
-
-def _duckdb(work: Path, *, memory: str = "1GB") -> duckdb.DuckDBPyConnection:
-    import duckdb  # noqa: PLC0415 - see ours
-
-    con = duckdb.connect(
-        config={
-            "memory_limit": memory,
-            "threads": 2,
-            "temp_directory": str(work / "scratch"),
-        }
-    )
-    con.execute("SET enable_progress_bar = false")  # it would print beside our JSON
-    return con
-
-
-def _check(written: int, rows: int) -> None:
-    if written != rows:
-        raise SystemExit(f"{written:,} rows came out of {rows:,}: no measurement.")
-
-
-if __name__ == "__main__":
-    main()
+CONTESTANTS: Mapping[str, Contestant] = {"ours": ours, "duckdb read_json": read_json}
+CONTEST = Contest("collect", "Collecting results", CONTESTANTS, generate, "lines-{rows}")
