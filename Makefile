@@ -44,8 +44,8 @@ bench: setup
 
 lock: .venv/.ready
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
-	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --no-strip-extras --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
-clean:
-	@rm -rf .venv .dagster_home data/store data/bench
+clean: ## the store and Dagster's history stay: they hold paid answers
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache data/bench

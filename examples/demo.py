@@ -26,6 +26,7 @@ from batch_pipeline.simulator.server import Simulator  # noqa: E402
 from batch_pipeline.terminal import show_report  # noqa: E402
 
 JOB = "review_triage"
+PORT = int(os.environ.get("SIMULATOR_PORT", "8900"))  # the same as `make dev`: one account to us
 FAULTS = Path(__file__).parent / "demo_faults.yaml"
 out = Console(highlight=False)
 
@@ -36,7 +37,7 @@ def main() -> None:
     state = Path(os.environ.get("BATCH_PIPELINE_STORE", "data/store")) / "simulator"
     state.mkdir(parents=True, exist_ok=True)
     pace = Pace(seconds_to_complete=2)
-    with Simulator(state_dir=state, faults=FAULTS, pace=pace) as simulator:
+    with Simulator(state_dir=state, faults=FAULTS, pace=pace, port=PORT) as simulator:
         os.environ["OPENAI_BASE_URL"] = simulator.openai_url
         os.environ["OPENAI_API_KEY"] = "sk-simulated"
         os.environ["BATCH_PIPELINE_POLL_SECONDS"] = "0.5"

@@ -33,9 +33,13 @@ SCHEMA = pa.schema(
 
 MAY_BE_BILLED = (
     "(provider IS NOT NULL AND (input_tokens IS NOT NULL OR failure IS NULL OR failure IN "
-    "('truncated', 'refused', 'invalid', 'missing', 'unreadable')))"
+    "('truncated', 'refused', 'invalid', 'missing', 'unreadable') "
+    "OR (failure = 'cancelled' AND coalesce(error_code, '') IN ('', 'batch_cancelled'))))"
 )
-"""SQL: rows that were run, or may have been; without a cost, theirs is unknown and not zero."""
+"""SQL: rows that were run, or may have been; without a cost, theirs is unknown and not zero.
+
+A cancelled batch has been seen to report finished rows as not executed: those were billed.
+"""
 
 
 def table(prices: Prices, models: Iterable[tuple[str, str]]) -> pa.Table:

@@ -17,6 +17,7 @@ from batch_pipeline.model import Envelope, Limits, Tree
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.aside import written_aside
 from batch_pipeline.stages.columns import Numbers, detached, row_groups, text_buffer
+from batch_pipeline.stages.hashing import content_hashes
 from batch_pipeline.stages.keys import check_names, custom_id_sql, key_sql, missing, repeated
 from batch_pipeline.stages.reading import Selection
 from batch_pipeline.stages.rows import VIEW, Rows
@@ -88,10 +89,21 @@ def build_requests(  # noqa: PLR0913 - keyword-only: what a request is made of
     rows = Rows(selection, keys, skeleton.templates)
     query = _query(job, partition, envelope, key, skeleton.sql(rows.texts))
     lines, table, tally = into / LINES, into / TABLE, _Tally()
-    with written_aside(table) as t, written_aside(lines) as f:
+    with written_aside(table) as t, written_aside(lines, synced=False) as f:
         with f.open("wb") as out, closing(rows.query(con, query, where=where)) as batches:
-            _write(batches, keys, partition, limits, out=out, table=t, tally=tally, where=where)
+            _write(
+                batches,
+                keys,
+                partition,
+                envelope,
+                limits,
+                out=out,
+                table=t,
+                tally=tally,
+                where=where,
+            )
         _check_unique(con, rows, key, tally, where)
+        table.unlink(missing_ok=True)  # new lines beside an old table would be sent under its names
     return RequestsBuilt(
         requests=tally.requests,
         rejected=tally.rejected,
@@ -103,7 +115,7 @@ def build_requests(  # noqa: PLR0913 - keyword-only: what a request is made of
 
 
 def _query(job: BatchJob, partition: str, envelope: Envelope, key: str, body: str) -> str:
-    """Key columns, then key, custom_id, content_hash, line and a 64-bit hash of the key."""
+    """Key columns, then key, custom_id, line and a 64-bit hash of the key."""
     names = [f'"key {place}"' for place in range(len(job.dataset.key))]
     given = [
         f"{identifier(column)} AS {name}"
@@ -116,7 +128,7 @@ def _query(job: BatchJob, partition: str, envelope: Envelope, key: str, body: st
         f"{literal(envelope.before_body)}, body, {literal(envelope.after_body)})"
     )
     return (
-        f"SELECT {', '.join(names)}, key, custom_id, sha256(body), {line}, hash(key) "  # noqa: S608 - names and texts are quoted
+        f"SELECT {', '.join(names)}, key, custom_id, {line}, hash(key) "  # noqa: S608 - names and texts are quoted
         "FROM ("
         f"SELECT *, {custom_id} AS custom_id FROM ("
         f"SELECT {', '.join(given)}, {key} AS key, {body} AS body FROM {identifier(VIEW)}))"
@@ -127,6 +139,7 @@ def _write(  # noqa: PLR0913 - one loop over everything a build has open
     batches: Generator[pa.RecordBatch],
     keys: Sequence[str],
     partition: str,
+    envelope: Envelope,
     limits: Limits,
     *,
     out: BinaryIO,
@@ -138,11 +151,12 @@ def _write(  # noqa: PLR0913 - one loop over everything a build has open
     schema = _schema(keys, first.schema)
     with row_groups(table, schema) as groups:
         for batch in batches:
-            *given, key, custom_id, content_hash, texts, key_hash = batch.columns
+            *given, key, custom_id, texts, key_hash = batch.columns
             if key.null_count:
                 row = int(np.flatnonzero(key.is_null())[0]) + 1
                 raise missing(where, keys, tally.requests + row)
             tally.key_hashes.append(key_hash.to_numpy().copy())
+            content_hash = content_hashes(texts, custom_id, envelope)
             places = _write_lines(texts, limits, out, tally)
             names = pa.repeat(partition, batch.num_rows)
             said = [detached(column) for column in (*given, key, custom_id, content_hash)]

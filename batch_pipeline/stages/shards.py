@@ -150,9 +150,12 @@ def _written(content: _Content, like: Shard, into: Path) -> Shard:
             digest=digest,
             partitions=_counts(content.names),
         )
-        if not (into / shard.shard_id).exists():
-            _write_table(content, shard, aside / TABLE)
-            aside.rename(into / shard.shard_id)
+        there = into / shard.shard_id
+        if _is_whole(there, shard):
+            return shard
+        shutil.rmtree(there, ignore_errors=True)
+        _write_table(content, shard, aside / TABLE)
+        aside.rename(there)
     return shard
 
 
@@ -164,6 +167,11 @@ def _folder_aside(into: Path) -> Iterator[Path]:
         yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_whole(folder: Path, shard: Shard) -> bool:
+    lines = folder / LINES
+    return (folder / TABLE).exists() and lines.exists() and lines.stat().st_size == shard.bytes
 
 
 def _digest(names: pa.Table) -> str:
@@ -187,7 +195,7 @@ def _counts(names: pa.Table) -> dict[str, int]:
 
 
 def _copied(pieces: Sequence[_Piece], into: Path) -> None:
-    """Copy the pieces in turn, synced."""
+    """Copy the pieces in turn. Not synced: `_is_whole` is asked before the lines are sent."""
     source: BinaryIO | None = None
     with into.open("wb") as out:
         try:
@@ -201,8 +209,6 @@ def _copied(pieces: Sequence[_Piece], into: Path) -> None:
         finally:
             if source is not None:
                 source.close()
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _copy(source: BinaryIO, size: int, out: BinaryIO) -> None:
