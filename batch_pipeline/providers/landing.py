@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from batch_pipeline.errors import StoreError
+from batch_pipeline.wholefile import written_aside
 
 
 @contextmanager
@@ -18,18 +17,8 @@ def landing(into: Path) -> Iterator[BinaryIO]:
 
     Raises StoreError when the disk will not take it.
     """
-    part = into.with_name(f".{into.name}.{secrets.token_hex(4)}.part")
-    with readable_error(into):
-        into.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as out:
-                yield out
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(into)
-        finally:
-            part.unlink(missing_ok=True)
-        _sync_folder(into.parent)
+    with readable_error(into), written_aside(into) as part, part.open("wb") as out:
+        yield out
 
 
 @contextmanager
@@ -42,12 +31,3 @@ def readable_error(path: Path) -> Iterator[None]:
             f"{path}: {error.strerror or error}. Nothing is lost at the provider: put the disk "
             "right and run the step again."
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,10 +21,10 @@ from pydantic import JsonValue
 from batch_pipeline.model import Observation, Shard, Usage
 from batch_pipeline.stages import lines, validate
 from batch_pipeline.stages.absent import absence
-from batch_pipeline.stages.aside import written_aside
 from batch_pipeline.stages.lines import Files
 from batch_pipeline.stages.tables import regrouped, rows_within, write_groups
 from batch_pipeline.stages.twins import literal
+from batch_pipeline.wholefile import written_aside
 
 SCHEMA = pa.schema(
     [

@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 
 from batch_pipeline.prices.find import PACKAGE, Prices
-from batch_pipeline.stages.aside import written_aside
 from batch_pipeline.stages.bill import BillLine, bill, total
+from batch_pipeline.wholefile import written_aside
 
 _SIMULATED = (
     "> **Simulated answers.** Nothing was sent to a provider and nothing was paid: tokens are the "

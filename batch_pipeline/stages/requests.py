@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from batch_pipeline.model import Envelope, Limits, Tree
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.aside import written_aside
 from batch_pipeline.stages.columns import Numbers, detached, row_groups, text_buffer
 from batch_pipeline.stages.hashing import content_hashes
 from batch_pipeline.stages.keys import check_names, custom_id_sql, key_sql, missing, repeated
@@ -23,6 +22,7 @@ from batch_pipeline.stages.reading import Selection
 from batch_pipeline.stages.rows import VIEW, Rows
 from batch_pipeline.stages.template import compile_body
 from batch_pipeline.stages.twins import identifier, literal
+from batch_pipeline.wholefile import written_aside
 
 LINES = "lines.jsonl"
 TABLE = "requests.parquet"

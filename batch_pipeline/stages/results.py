@@ -19,7 +19,6 @@ from pydantic import JsonValue
 from batch_pipeline.model import FailureKind, Usage
 from batch_pipeline.prices import columns as price_columns
 from batch_pipeline.prices.find import Prices
-from batch_pipeline.stages.aside import written_aside
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.landing import (
     FILE_BITS,
@@ -31,6 +30,7 @@ from batch_pipeline.stages.landing import (
 )
 from batch_pipeline.stages.tables import rows_within, write_groups
 from batch_pipeline.stages.twins import literal
+from batch_pipeline.wholefile import written_aside
 
 _BLOCK_ROWS = 1 << 14
 _REPEATING = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from batch_pipeline.model import Limits, Shard, ShardState
 from batch_pipeline.stages.columns import Numbers, row_groups, text_buffer
 from batch_pipeline.stages.named import NAMES, Named
 from batch_pipeline.stages.pending import Only, Pending, choose
+from batch_pipeline.wholefile import sync
 
 __all__ = ["LINES", "TABLE", "Only", "Pending", "choose", "cut", "split"]
 
@@ -236,5 +236,4 @@ def _write_table(content: _Content, shard: Shard, path: Path) -> None:
     batch = pa.record_batch(columns, names=names)
     with row_groups(path, batch.schema) as groups:
         groups.add(batch)
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    sync(path)

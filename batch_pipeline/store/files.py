@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from batch_pipeline.errors import StoreError, UsageError
+from batch_pipeline.wholefile import written_aside
 
 _LONGEST = 200  # bytes: a folder's name ends at 255, and files are written aside under longer names
 _ASIDE = ".*.part"
@@ -144,26 +144,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
     Makes the folder. OSError when the disk will not take it; nothing is left behind then.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        with aside.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with written_aside(path) as part:
+        part.write_bytes(data)
 
 
 def _touched(path: Path) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, case, delete, or_, select, true, update
 
@@ -50,6 +50,11 @@ class Ledger:
             moves.insert_absent(connection, locks, [row])
             taken = update(locks).where(locks.c.name == name, free).values(row)
             return connection.execute(taken).rowcount == 1
+
+    def holder(self, name: str) -> str | None:
+        """Who has *name*, also after the lease ran out; None when nobody took it since."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(locks.c.owner).where(locks.c.name == name))
 
     def unlock(self, name: str, owner: str) -> None:
         """Give *name* back; nothing happens if it is no longer the owner's."""
@@ -148,13 +153,18 @@ class Ledger:
         now: datetime,
         count_try: bool,
         owner: str | None = None,
+        batch_id: str | None = None,
     ) -> bool:
-        """Plan the shard again: the provider was asked and has no batch, or refused it for now."""
+        """Plan the shard again: the provider was asked and has no batch, or refused it for now.
+
+        With *batch_id* only while that is still its batch.
+        """
         return self._move(
             shard_id,
             moves.REQUEUED,
             now=now,
             owner=owner,
+            batch=batch_id,
             message=message,
             not_before=not_before,
             tries=shards.c.tries + int(count_try),
@@ -175,16 +185,24 @@ class Ledger:
         )
 
     def failed(
-        self, shard_id: str, *, message: str, now: datetime, owner: str | None = None
+        self,
+        shard_id: str,
+        *,
+        message: str,
+        now: datetime,
+        owner: str | None = None,
+        batch_id: str | None = None,
     ) -> bool:
-        """Stop the shard until a person acts; *message* says what to do."""
-        return self._move(shard_id, moves.FAILED, now=now, owner=owner, message=message)
+        """Stop the shard until a person acts; *message* says what to do.
 
-    def _move(
-        self, shard_id: str, how: Move, *, now: datetime, owner: str | None, **values: object
-    ) -> bool:
+        With *batch_id* only while that is still its batch.
+        """
+        how = moves.FAILED
+        return self._move(shard_id, how, now=now, owner=owner, batch=batch_id, message=message)
+
+    def _move(self, shard_id: str, how: Move, *, now: datetime, **values: Any) -> bool:  # noqa: ANN401 - columns, and move's own conditions
         with self._database.writing() as connection:
-            return moves.move(connection, [shard_id], how, now=now, owner=owner, **values) == 1
+            return moves.move(connection, [shard_id], how, now=now, **values) == 1
 
     def observe(
         self,

@@ -68,18 +68,22 @@ def insert_absent(
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
-def move(
+def move(  # noqa: PLR0913 - a move and its conditions
     connection: Connection,
     shard_ids: Collection[str],
     how: Move,
     *,
     now: datetime,
     owner: str | None = None,
+    batch: str | None = None,
     **values: object,
 ) -> int:
-    """Move those of the shards that may, and that *owner* (if given) still claims; how many."""
+    """Move those of the shards that may, while *owner* claims and *batch* is theirs; how many."""
     may = shards.c.state.in_(how.sources)
-    still = true() if owner is None else shards.c.claimed_by == owner
+    still = and_(
+        true() if owner is None else shards.c.claimed_by == owner,
+        true() if batch is None else shards.c.batch_id == batch,
+    )
     changed = {**dict.fromkeys(how.forgets), "state": how.to, "updated_at": now, **values}
     return sum(
         connection.execute(

@@ -1,4 +1,4 @@
-"""Replace files whole: written aside in the same folder, synced, then renamed."""
+"""Replace files whole: written aside in the same folder, synced, then renamed. Every room's way."""
 
 from __future__ import annotations
 
@@ -20,8 +20,18 @@ def written_aside(into: Path, *, synced: bool = True) -> Iterator[Path]:
     try:
         yield part
         if synced:
-            with part.open("rb") as handle:
-                os.fsync(handle.fileno())
+            sync(part)
         part.replace(into)
     finally:
         part.unlink(missing_ok=True)
+    if synced:
+        sync(into.parent)  # the rename itself is to survive a power cut
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
