@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from batch_pipeline.orchestration.resources import PipelineResource
+from batch_pipeline.components.batch_job import PIPELINE
 
 
 @dg.definitions
@@ -13,7 +13,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
         dg.Definitions(
-            resources={"pipeline": PipelineResource()},
+            resources={"pipeline": PIPELINE},
             executor=dg.in_process_executor,
         ),
     )

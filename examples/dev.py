@@ -24,8 +24,9 @@ def main() -> None:
         "BATCH_PIPELINE_POLL_SECONDS": os.environ.get("BATCH_PIPELINE_POLL_SECONDS", "5"),
     }
     simulator = ["-m", "batch_pipeline.cli", "simulate", "--port", str(options.simulator_port)]
-    simulator += ["--faults", str(options.faults)]
+    simulator += ["--faults", str(options.faults), "--state", str(_store() / "simulator")]
     dagster = ["-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml"]
+    dagster += ["--log-level", "warning"]
     dagster += ["-h", "127.0.0.1", "-p", str(options.port)]
     print(f"Dagster UI: http://127.0.0.1:{options.port}  (about 20 s to start; Ctrl-C ends it)")
     started = [_start(arguments, env) for arguments in (simulator, dagster)]
@@ -36,6 +37,10 @@ def main() -> None:
     finally:
         for process in reversed(started):
             _stop(process)
+
+
+def _store() -> Path:
+    return Path(os.environ.get("BATCH_PIPELINE_STORE", "data/store"))
 
 
 def _start(arguments: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -56,4 +61,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` would ignore it
     main()

@@ -5,11 +5,17 @@ from typing import Self
 
 import dagster as dg
 from dagster.components.component.component import ComponentTypeSpec
-from pydantic import BaseModel
+from dagster.components.scaffold.scaffold import NoParams
+from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from batch_pipeline.errors import SpecError
 from batch_pipeline.orchestration.build import build_defs
+from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.spec import BatchJob
+
+PIPELINE = PipelineResource()
+"""One object for every job: Dagster takes a resource that is there already, if it is the same."""
 
 _NEW = """\
 type: batch_pipeline.components.BatchJobComponent
@@ -29,10 +35,37 @@ attributes:
 """
 
 
-class BatchJobScaffolder(dg.Scaffolder[dg.ScaffoldRequest]):
+class Attributes(BatchJob):
+    """The job's own model, with errors of kinds that Dagster can place in the file."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_kinds_that_dagster_knows(
+        cls, data: object, handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            found = [_placed(detail) for detail in error.errors()]
+        raise ValidationError.from_exception_data(BatchJob.__name__, found)
+
+
+def _placed(detail: ErrorDetails) -> InitErrorDetails:
+    """An error of our own kind as a plain one, at the key that it is about."""
+    context = detail.get("ctx", {})
+    if detail["type"] != "unknown_key":
+        return InitErrorDetails(
+            type=detail["type"], loc=detail["loc"], input=detail["input"], ctx=context
+        )
+    where = (*detail["loc"], str(context["key"]))
+    told = {"error": ValueError(detail["msg"])}
+    return InitErrorDetails(type="value_error", loc=where, input=detail["input"], ctx=told)
+
+
+class BatchJobScaffolder(dg.Scaffolder[NoParams]):
     """Writes a job file that loads, to be filled in."""
 
-    def scaffold(self, request: dg.ScaffoldRequest[dg.ScaffoldRequest]) -> None:
+    def scaffold(self, request: dg.ScaffoldRequest[NoParams]) -> None:
         """Write defs.yaml into the new folder."""
         request.target_path.mkdir(parents=True, exist_ok=True)
         text = _NEW.format(name=request.target_path.name)
@@ -54,7 +87,7 @@ class BatchJobComponent(dg.Component):
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
         """The schema of `attributes`: ours, plain, so that an error names the exact key."""
-        return BatchJob
+        return Attributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
@@ -64,5 +97,7 @@ class BatchJobComponent(dg.Component):
         return cls(attributes.resolved(Path(context.path)))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
-        """Everything Dagster sees of the job."""
-        return build_defs(self.job)
+        """Everything Dagster sees of the job, and the one resource that all jobs share."""
+        return dg.Definitions.merge(
+            build_defs(self.job), dg.Definitions(resources={"pipeline": PIPELINE})
+        )

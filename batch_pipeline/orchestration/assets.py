@@ -1,29 +1,43 @@
 """The assets of one job: each fetches the resource, makes one call, and returns numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 from pydantic import Field
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import UNPARTITIONED, FailureKind
-from batch_pipeline.orchestration import metadata
+from batch_pipeline.model import FailureKind
+from batch_pipeline.orchestration import checks, describing, metadata
+from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.orchestration.surfacing import failure, surfaced
+from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.pipeline.collecting import Collected
+from batch_pipeline.pipeline.running import waiting_helps
+from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.shards import Only
 
-STEPS = ("requests", "batches", "results", "cost_report")
-
 
 class BatchesConfig(dg.Config):
-    """What a by-hand retry sends again; empty means: whatever the job's own policy says."""
+    """What a run sends again; empty means: whatever the job's own retry policy says."""
 
-    failure_kinds: list[str] = Field(default_factory=list)
-    custom_ids: list[str] = Field(default_factory=list)
-    failed_in_run: str | None = None
-    lost: bool = False
+    failure_kinds: list[str] = Field(
+        default_factory=list, description="Send rows that failed like this: [truncated, refused]."
+    )
+    custom_ids: list[str] = Field(default_factory=list, description="Send these failed rows.")
+    failed_in_run: str | None = Field(
+        default=None, description="Send the failed rows of what this Dagster run had sent (its id)."
+    )
+    lost: bool = Field(
+        default=False,
+        description="Give up batches that are gone at the provider; their rows are paid again.",
+    )
+    lift_holds: bool = Field(
+        default=True,
+        description="Also send what a person had cancelled, or what was refused on sending.",
+    )
 
     def only(self) -> Only | None:
         """The selection, or None when nothing was named."""
@@ -37,15 +51,19 @@ class BatchesConfig(dg.Config):
         if not (self.failure_kinds or self.custom_ids or self.failed_in_run):
             return None
         return Only(
-            custom_ids=tuple(self.custom_ids),
-            kinds=tuple(self.failure_kinds),
+            custom_ids=tuple(self.custom_ids) or None,
+            kinds=tuple(self.failure_kinds) or None,
             run_id=self.failed_in_run,
         )
 
 
-def asset_key(job: BatchJob, step: str) -> dg.AssetKey:
-    """`<job>/<step>`."""
-    return dg.AssetKey([job.name, step])
+class ResultsConfig(dg.Config):
+    """What a run lands."""
+
+    only_due: bool = Field(
+        default=False,
+        description="Only partitions with something new: the watch asks so for scattered ones.",
+    )
 
 
 def build_assets(job: BatchJob) -> list[dg.AssetSpec | dg.AssetsDefinition]:
@@ -53,26 +71,21 @@ def build_assets(job: BatchJob) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     return [_dataset(job), _requests(job), _batches(job), _results(job), _cost_report(job)]
 
 
-def partition_names(context: dg.AssetExecutionContext, job: BatchJob) -> list[str]:
-    """The partitions this run is about; `all` for an unpartitioned job."""
-    return [UNPARTITIONED] if job.partitions.kind == "none" else list(context.partition_keys)
-
-
 def _dataset(job: BatchJob) -> dg.AssetSpec:
     return dg.AssetSpec(
         asset_key(job, "dataset"),
         group_name=job.name,
         partitions_def=partitions_def(job.partitions),
-        description=f"Input rows, one request each: `{job.dataset.path}`.",
+        description=describing.described(job, "dataset"),
         metadata={"dagster/uri": job.dataset.path, "key": ", ".join(job.dataset.key)},
         kinds={"parquet"},
+        tags=describing.asset_tags(job),
     )
 
 
 def _requests(job: BatchJob) -> dg.AssetsDefinition:
-    @dg.asset(**metadata.common(job, "requests", after="dataset"), code_version=job.version)
+    @dg.asset(**describing.common(job, "requests", after="dataset"), code_version=job.version)
     def requests(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
-        """Rows rendered to request lines, with their custom_ids and content hashes."""
         with surfaced(), pipeline.open(job) as shell:
             built = shell.build(partition_names(context, job))
         metadata.attach(context, {name: metadata.of_built(done) for name, done in built.items()})
@@ -81,56 +94,81 @@ def _requests(job: BatchJob) -> dg.AssetsDefinition:
 
 
 def _batches(job: BatchJob) -> dg.AssetsDefinition:
-    @dg.asset(**metadata.common(job, "batches", after="requests"))
+    # With a code version, Dagster takes what was sent for unchanged when a run sends nothing more,
+    # so results do not look out of step with partitions that a retry merely passed over.
+    @dg.asset(**describing.common(job, "batches", after="requests"), code_version=job.version)
     def batches(
         context: dg.AssetExecutionContext, config: BatchesConfig, pipeline: PipelineResource
     ) -> None:
-        """Shards at the provider; materializing sends only what is neither answered nor there."""
         names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
-            sent = shell.resend(names, run_id=context.run_id, only=config.only(), lost=config.lost)
+            only = config.only()
+            if config.lift_holds:
+                sent = shell.resend(names, run_id=context.run.run_id, only=only, lost=config.lost)
+            else:
+                sent = shell.submit(names, run_id=context.run.run_id, only=only)
+            if sent.problem is not None and not waiting_helps(sent.problem):
+                raise sent.problem
             found = metadata.of_submission(shell, sent, names)
+        if sent.problem is not None:
+            context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
         metadata.attach(context, found)
 
     return batches
 
 
 def _results(job: BatchJob) -> dg.AssetsDefinition:
-    @dg.asset(**metadata.common(job, "results", after="batches"), output_required=False)
+    specs = checks.check_specs(job)
+
+    @dg.asset(
+        **describing.common(job, "results", after="batches"),
+        output_required=False,
+        check_specs=specs,
+    )
     def results(
-        context: dg.AssetExecutionContext, pipeline: PipelineResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
-        """One row per request, typed and priced; too early is not an error, it stays as it was."""
+        context: dg.AssetExecutionContext, config: ResultsConfig, pipeline: PipelineResource
+    ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
+        names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
-            collected = shell.collect(partition_names(context, job))
+            collected = shell.collect(_due(shell, names) if config.only_due else names)
             found = metadata.of_collected(shell, collected)
-        if problem := collected.refusal:
-            raise failure(problem)
-        for name, landed in collected.waiting.items():
-            context.log.warning(
-                "%s: %d of %d requests are not answered yet; the watch comes back when they are.",
-                *(name, landed.unanswered, landed.requests),
-            )
-        if not collected.waiting:
+            whole = len(found) == len(names) and collected.refusal is None
+            costs = {} if whole else metadata.of_reports(shell, list(found))
+            judged = checks.evaluations(job, shell, names)
+        if whole:
             metadata.attach(context, found)
             yield dg.MaterializeResult()
         else:  # a run over a range is all or nothing to Dagster: name those that did land
-            for name, values in found.items():
-                context.log_event(
-                    dg.AssetMaterialization(
-                        asset_key(job, "results"), partition=name, metadata=values
-                    )
-                )
+            metadata.record(context, job, "results", found)
+            metadata.record(context, job, "cost_report", costs)
+        yield from checks.recorded(context, specs, judged)
+        _say_what_is_open(context, collected)
 
     return results
 
 
+def _due(shell: Pipeline, names: Sequence[str]) -> list[str]:
+    """Of a stretch of partitions those whose results are to be fetched or written anew."""
+    steps = shell.steps()
+    return [name for name in names if name in steps and steps[name][0] is Step.COLLECT]
+
+
+def _say_what_is_open(context: dg.AssetExecutionContext, collected: Collected) -> None:
+    """Warn of rows still on their way; Failure when the provider refused whole batches."""
+    for name, landed in collected.waiting.items():
+        context.log.warning(
+            "%s: %d of %d requests are not answered yet; the watch comes back when they are.",
+            *(name, landed.unanswered, landed.requests),
+        )
+    if problem := collected.refusal:
+        raise failure(problem)
+
+
 def _cost_report(job: BatchJob) -> dg.AssetsDefinition:
-    @dg.asset(**metadata.common(job, "cost_report", after="results"))
+    @dg.asset(**describing.common(job, "cost_report", after="results"))
     def cost_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
-        """Tokens, cost at batch price and live, and failures by kind, per partition and model."""
         with surfaced(), pipeline.open(job) as shell:
-            reports = shell.reports(partition_names(context, job))
-        metadata.attach(context, {name: metadata.of_report(one) for name, one in reports.items()})
+            found = metadata.of_reports(shell, partition_names(context, job))
+        metadata.attach(context, found)
 
     return cost_report

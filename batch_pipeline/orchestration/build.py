@@ -1,12 +1,15 @@
-"""Everything Dagster sees of one job: assets, checks, asset jobs, watch sensor, schedule."""
+"""Everything Dagster sees of one job: assets with checks, asset jobs, watch sensor, schedule."""
+
+import warnings
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from batch_pipeline.orchestration.assets import asset_key, build_assets
-from batch_pipeline.orchestration.checks import build_checks
+from batch_pipeline.orchestration import naming
+from batch_pipeline.orchestration.assets import build_assets
+from batch_pipeline.orchestration.naming import asset_job, asset_key
 from batch_pipeline.orchestration.schedules import build_schedule
 from batch_pipeline.orchestration.sensors import build_watch
 from batch_pipeline.spec import BatchJob
@@ -14,13 +17,15 @@ from batch_pipeline.spec import BatchJob
 
 def build_defs(job: BatchJob) -> dg.Definitions:
     """The definitions of *job*; the resource `pipeline` is the code location's own."""
-    checks = build_checks(job)
-    submit = _asset_job(job, "submit", "requests", "batches")
-    collect = _asset_job(job, "collect", "results", "cost_report")
-    retry = _asset_job(job, "retry_failed", "batches")
+    submit = _asset_job(job, naming.SUBMIT, "requests", "batches")
+    collect = _asset_job(job, naming.COLLECT, "results", "cost_report")
+    retry = _asset_job(job, naming.RETRY_FAILED, "batches")
+    with warnings.catch_warnings():  # of two young features of Dagster, known and used here alone
+        warnings.filterwarnings("ignore", r"[^`]*`backfill_policy` of", dg.BetaWarning)
+        warnings.filterwarnings("ignore", r".*partitions_def on an AssetCheck", dg.PreviewWarning)
+        assets = build_assets(job)
     return dg.Definitions(
-        assets=build_assets(job),
-        asset_checks=checks,
+        assets=assets,
         jobs=[submit, collect, retry],
         sensors=[build_watch(job, [submit, collect, retry])],
         schedules=[] if job.schedule is None else [build_schedule(job, job.schedule, submit)],
@@ -28,15 +33,16 @@ def build_defs(job: BatchJob) -> dg.Definitions:
 
 
 _MEANT_FOR = {
-    "submit": "Build requests and send what is not answered: backfill this one.",
-    "collect": "Fetch what has ended, land results, write the report.",
-    "retry_failed": "Send failed custom_ids again; config names kinds, ids or a past run.",
+    naming.SUBMIT: "Build requests and send what is not answered: backfill this one.",
+    naming.COLLECT: "Fetch what has ended, land results, write the report.",
+    naming.RETRY_FAILED: "Send failed custom_ids again. Without config: as the job's retry policy "
+    "says. With config: failure kinds, custom_ids, or what failed in a past run.",
 }
 
 
 def _asset_job(job: BatchJob, name: str, *steps: str) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
-        f"{job.name}_{name}",
+        asset_job(job, name),
         selection=dg.AssetSelection.assets(*(asset_key(job, step) for step in steps)),
         description=_MEANT_FOR[name],
         tags=job.tags,

@@ -1,80 +1,128 @@
-"""Asset checks on `results`: every request accounted for, and not too many of them failed."""
+"""Asset checks on `results`, one evaluation per partition, also in a run over many."""
+
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
-from batch_pipeline.model import UNPARTITIONED, PartitionCounts
-from batch_pipeline.orchestration.assets import asset_key
-from batch_pipeline.orchestration.resources import PipelineResource
+from batch_pipeline.model import PartitionCounts
+from batch_pipeline.orchestration.metadata import failed_ratio
+from batch_pipeline.orchestration.naming import asset_key, partition_of
+from batch_pipeline.orchestration.partitions import partitions_def
+from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.spec import BatchJob
 
+ACCOUNTED_FOR, FAILED_RATIO = "every_request_accounted_for", "failed_ratio"
 
-def build_checks(job: BatchJob) -> list[dg.AssetChecksDefinition]:
+
+def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:
     """`every_request_accounted_for` (error) and `failed_ratio` (warning) of *job*."""
-    return [_accounted_for(job), _failed_ratio(job)]
+    key, cut = asset_key(job, "results"), partitions_def(job.partitions)
+    return [
+        dg.AssetCheckSpec(
+            ACCOUNTED_FOR,
+            asset=key,
+            partitions_def=cut,
+            description="The results file has one row for every request that was built: "
+            "succeeded, or failed with a kind.",
+        ),
+        dg.AssetCheckSpec(
+            FAILED_RATIO,
+            asset=key,
+            partitions_def=cut,
+            description=f"At most {job.max_failed_ratio:.1%} of the rows failed "
+            "(`max_failed_ratio` of the job file). Rows that go again may still mend it.",
+        ),
+    ]
 
 
-def _accounted_for(job: BatchJob) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(job, "results"),
-        name="every_request_accounted_for",
-        description="Rows in `results` equal requests built: succeeded, or failed with a kind.",
+def evaluations(
+    job: BatchJob, shell: Pipeline, partitions: Iterable[str]
+) -> list[dg.AssetCheckEvaluation]:
+    """Both checks of each of the partitions that has landed, be it before this run.
+
+    A run plans them for every partition of its stretch, and shows one left out as skipped.
+    Dagster's own AssetCheckResult would make one evaluation for the whole range of a run.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a second of import that most runs never pay
+
+    steps = shell.steps()
+    found: list[dg.AssetCheckEvaluation] = []
+    for name in partitions:
+        path = shell.work.store.results_file(job.name, name)
+        if name not in steps or steps[name][1].counts.unanswered or not path.exists():
+            continue
+        counts, rows = steps[name][1].counts, pq.read_metadata(path).num_rows
+        found += [accounted_for(job, counts, rows), _failed_ratio(job, counts)]
+    return found
+
+
+def recorded(
+    context: dg.AssetExecutionContext,
+    specs: Iterable[dg.AssetCheckSpec],
+    found: Iterable[dg.AssetCheckEvaluation],
+) -> Iterator[dg.Output[None]]:
+    """Record the evaluations, and end the checks' outputs, as Dagster asks of the step."""
+    for evaluation in found:
+        context.log_event(evaluation)
+    for spec in specs:
+        yield dg.Output(None, output_name=spec.get_python_identifier())
+
+
+def accounted_for(job: BatchJob, counts: PartitionCounts, rows: int) -> dg.AssetCheckEvaluation:
+    """Whether *rows*, counted in the results file, are all that the ledger knows of."""
+    known = counts.succeeded + counts.failed
+    return _evaluation(
+        job,
+        counts,
+        ACCOUNTED_FOR,
+        passed=counts.requests == rows == known,
+        severity=dg.AssetCheckSeverity.ERROR,
+        said=f"{counts.requests:,} requests, {rows:,} rows: {counts.succeeded:,} succeeded, "
+        f"{counts.failed:,} failed.",
+        numbers={
+            "requests": counts.requests,
+            "rows": rows,
+            "not_accounted_for": counts.requests - min(rows, known),
+        },
     )
-    def check(
-        context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
-    ) -> dg.AssetCheckResult:
-        counts = _counts(context, pipeline, job)
-        lost = {c.partition: gap for c in counts if (gap := c.requests - c.succeeded - c.failed)}
-        return dg.AssetCheckResult(
-            passed=not lost,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={
-                "requests": sum(c.requests for c in counts),
-                "rows": sum(c.succeeded + c.failed for c in counts),
-                "partitions with a gap": dg.MetadataValue.json(lost),
-            },
-        )
-
-    return check
 
 
-def _failed_ratio(job: BatchJob) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(job, "results"),
-        name="failed_ratio",
-        description=f"At most {job.max_failed_ratio:.1%} of the rows failed (max_failed_ratio).",
+def _failed_ratio(job: BatchJob, counts: PartitionCounts) -> dg.AssetCheckEvaluation:
+    ratio = failed_ratio(counts.failed, counts.requests)
+    return _evaluation(
+        job,
+        counts,
+        FAILED_RATIO,
+        passed=ratio <= job.max_failed_ratio,
+        severity=dg.AssetCheckSeverity.WARN,
+        said=f"{counts.failed:,} of {counts.requests:,} rows failed ({ratio:.1%}; at most "
+        f"{job.max_failed_ratio:.1%} may). {counts.retryable:,} of them go again.",
+        numbers={
+            "failed_ratio": ratio,
+            "allowed": job.max_failed_ratio,
+            "failed": counts.failed,
+            "go_again": counts.retryable,
+        },
     )
-    def check(
-        context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
-    ) -> dg.AssetCheckResult:
-        counts = _counts(context, pipeline, job)
-        rows = sum(c.requests for c in counts)
-        failed = sum(c.failed for c in counts)
-        ratio = failed / rows if rows else 0.0
-        return dg.AssetCheckResult(
-            passed=ratio <= job.max_failed_ratio,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "failed": failed,
-                "requests": rows,
-                "failed ratio": round(ratio, 6),
-                "allowed": job.max_failed_ratio,
-                "will be retried": sum(c.retryable for c in counts),
-            },
-        )
-
-    return check
 
 
-def _counts(
-    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource, job: BatchJob
-) -> list[PartitionCounts]:
-    """The ledger's counts of the partitions this run is about; all known ones without a run's."""
-    run = context.op_execution_context
-    with pipeline.open(job) as shell:
-        known = {name: summary.counts for name, (_, summary) in shell.steps().items()}
-    if job.partitions.kind == "none":
-        names = [UNPARTITIONED]
-    else:
-        ranged = run.has_partition_key or run.has_partition_key_range
-        names = list(run.partition_keys) if ranged else list(known)
-    return [known[name] for name in names if name in known]
+def _evaluation(  # noqa: PLR0913 - one evaluation's facts
+    job: BatchJob,
+    counts: PartitionCounts,
+    name: str,
+    *,
+    passed: bool,
+    severity: dg.AssetCheckSeverity,
+    said: str,
+    numbers: Mapping[str, float],
+) -> dg.AssetCheckEvaluation:
+    values = {key: dg.MetadataValue.float(float(number)) for key, number in numbers.items()}
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(job, "results"),
+        check_name=name,
+        passed=passed,
+        severity=severity,
+        description=said,
+        metadata=values,
+        partition=partition_of(job, counts.partition),
+    )

@@ -7,12 +7,11 @@ observations, execute the runs it asks for. Used by the demo and by tests.
 from collections.abc import Callable, Sequence
 
 import dagster as dg
-from dagster._core.definitions.run_request import RunRequest
 
+from batch_pipeline.errors import BatchPipelineError
+from batch_pipeline.orchestration.history import NEED_TAG
 from batch_pipeline.orchestration.partitions import range_tags
-from batch_pipeline.policy.lifecycle import Step
-
-_SETTLED = {Step.DONE.value, Step.BLOCKED.value, Step.UNSENT.value}
+from batch_pipeline.orchestration.progress import moves
 
 
 class LocalDagster:
@@ -31,6 +30,7 @@ class LocalDagster:
         self._sleep = sleep
         self._tick_seconds = tick_seconds
         self._cursors: dict[str, str | None] = {}
+        self._failures: list[str] = []
 
     def submit(self, job: str, partitions: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
         """Run `<job>_submit` for a stretch of partitions, as one backfill run does."""
@@ -46,16 +46,22 @@ class LocalDagster:
         asset_selection: Sequence[dg.AssetKey] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Execute an asset job here, with its tags in the run history."""
-        return self._defs.resolve_job_def(asset_job).execute_in_process(
+        done = self._defs.resolve_job_def(asset_job).execute_in_process(
             instance=self._instance,
             tags=tags,
             run_config=run_config,
             asset_selection=None if asset_selection is None else list(asset_selection),
             raise_on_error=False,
         )
+        for event in done.get_step_failure_events():
+            self._failures.append(f"{asset_job}: {_why(event)}")
+        return done
 
-    def tick(self, sensor: str) -> dg.SensorResult:
-        """One tick as the daemon does it: events are recorded, the cursor kept, runs executed."""
+    def tick(self, sensor: str, *, launch: bool = True) -> dg.SensorResult:
+        """One tick as the daemon does it: events are recorded, the cursor kept, runs executed.
+
+        Without *launch* it is what "Preview tick result" does: evaluated, and nothing kept.
+        """
         context = dg.build_sensor_context(
             self._instance,
             cursor=self._cursors.get(sensor),
@@ -64,40 +70,52 @@ class LocalDagster:
             resources=dict(self._defs.resources or {}),
         )
         data = self._defs.resolve_sensor_def(sensor).evaluate_tick(context)
-        self._cursors[sensor] = data.cursor
-        for event in data.asset_events:
-            self._instance.report_runless_asset_event(event)  # type: ignore[arg-type]  # a union
         requests = list(data.run_requests or [])
-        for request in requests:
-            self._execute(request)
-        return dg.SensorResult(run_requests=requests, skip_reason=data.skip_message)
+        if launch:
+            self._cursors[sensor] = data.cursor
+            for event in data.asset_events:
+                self._instance.report_runless_asset_event(event)
+            for request in requests:
+                self.launch(request)
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=data.skip_message, asset_events=data.asset_events
+        )
+
+    def forget(self) -> None:
+        """Lose the sensors' cursors, as a wiped Dagster storage would."""
+        self._cursors.clear()
 
     def run_to_end(self, job: str, *, told: Callable[[str], None] = lambda _: None) -> None:
-        """Tick the job's watch until nothing of it moves any more."""
+        """Tick the job's watch until nothing of it moves; BatchPipelineError for a failed run."""
         while True:
             done = self.tick(f"{job}_watch")
-            asked = list(done.run_requests or [])
-            for request in asked:
-                told(f"{request.job_name}: {request.run_key}")
-            if not asked:
-                standing = str(getattr(done.skip_reason, "skip_message", done.skip_reason) or "")
+            for request in done.run_requests or []:
+                told(f"{request.tags[NEED_TAG]}: {request.job_name}")
+            self._none_failed()
+            if not done.run_requests:
+                standing = (done.skip_reason and done.skip_reason.skip_message) or ""
                 told(standing)
-                if not _moving(standing):
+                if not moves(standing):
                     return
                 self._sleep(self._tick_seconds)
 
-    def _execute(self, request: RunRequest) -> None:
-        if request.job_name is None:
-            return
-        self.execute(
-            request.job_name,
-            tags={**request.tags, "batch_pipeline/run_key": request.run_key or ""},
+    def launch(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """The run that a tick asked for, executed here."""
+        return self.execute(
+            str(request.job_name),
+            tags=dict(request.tags),
             run_config=dict(request.run_config),
             asset_selection=request.asset_selection,
         )
 
+    def _none_failed(self) -> None:
+        if self._failures:
+            raise BatchPipelineError("\n".join(self._failures))
 
-def _moving(standing: str) -> bool:
-    """True while the tick's own line names a step that will go on by itself."""
-    steps = {part.strip().partition(" ")[2] for part in standing.split(",")}
-    return bool(steps - _SETTLED - {""}) and not standing.startswith("Nothing")
+
+def _why(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    told = data.user_failure_data
+    if told is not None and told.description:
+        return told.description
+    return "it failed" if data.error is None else data.error.message.strip()

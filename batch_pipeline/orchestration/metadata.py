@@ -1,19 +1,21 @@
-"""Numbers, tables and links that people see on the asset pages; small values only."""
+"""Numbers, tables and links that people see on the asset pages; small values only.
 
-from collections.abc import Mapping
+Keys are one word each, so that the pages do not wrap them, and numbers are numbers: they plot.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypeAlias
 
 import dagster as dg
-import pyarrow as pa
 
 from batch_pipeline.model import PartitionSummary, Shard, ShardState
-from batch_pipeline.orchestration.partitions import partitions_def
+from batch_pipeline.orchestration.columns import column_schema
+from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.collecting import Collected
 from batch_pipeline.pipeline.sending import Submission
-from batch_pipeline.pipeline.standing import described
 from batch_pipeline.pipeline.watching import in_flight
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
@@ -21,35 +23,13 @@ from batch_pipeline.stages.bill import BillLine
 from batch_pipeline.stages.report import CostReport, money
 from batch_pipeline.stages.requests import RequestsBuilt
 
-Found = dict[str, dg.MetadataValue]  # type: ignore[type-arg]  # Dagster's own alias leaves it open
-_PREVIEW_ROWS = 8
-_PREVIEW_CHARS = 120
-_TABLE_ROWS = 50
-
-
-class Common(TypedDict):
-    """Arguments that every asset of a job shares."""
-
-    name: str
-    key_prefix: str
-    group_name: str
-    partitions_def: dg.PartitionsDefinition[str] | None
-    backfill_policy: dg.BackfillPolicy
-    deps: list[dg.AssetKey]
-    kinds: set[str]
-
-
-def common(job: BatchJob, step: str, *, after: str) -> Common:
-    """Key, group, partitions, and one run for a whole backfill."""
-    return Common(
-        name=step,
-        key_prefix=job.name,
-        group_name=job.name,
-        partitions_def=partitions_def(job.partitions),
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=[dg.AssetKey([job.name, after])],
-        kinds={job.target.provider} if step == "batches" else {"parquet"},
-    )
+Value: TypeAlias = dg.MetadataValue[Any]
+Found: TypeAlias = dict[str, Value]
+_INLINE = 1000
+"""Dagster's pages show Markdown shorter than this in place, longer in a dialog."""
+_PREVIEW_ROWS = 6
+_CELL = 90
+_TABLE_ROWS = 20
 
 
 def attach(context: dg.AssetExecutionContext, found: Mapping[str, Found]) -> None:
@@ -61,6 +41,18 @@ def attach(context: dg.AssetExecutionContext, found: Mapping[str, Found]) -> Non
             context.add_asset_metadata(values)
 
 
+def record(
+    context: dg.AssetExecutionContext, job: BatchJob, step: str, found: Mapping[str, Found]
+) -> None:
+    """Materializations of these partitions alone, in a run that is about more of them."""
+    for name, values in found.items():
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key(job, step), partition=partition_of(job, name), metadata=values
+            )
+        )
+
+
 def of_built(built: RequestsBuilt) -> Found:
     """Rows, bytes and files of a partition's requests."""
     return {
@@ -69,69 +61,83 @@ def of_built(built: RequestsBuilt) -> Found:
         "rejected": dg.MetadataValue.int(built.rejected),
         "megabytes": dg.MetadataValue.float(round(built.bytes / 1e6, 6)),
         "content": dg.MetadataValue.text(built.digest[:16]),
-        "dagster/uri": dg.MetadataValue.path(str(built.table)),
         "lines": dg.MetadataValue.path(str(built.lines)),
+        "dagster/uri": dg.MetadataValue.path(str(built.table)),
     }
 
 
-def of_submission(shell: Pipeline, sent: Submission, names: list[str]) -> dict[str, Found]:
+def of_submission(shell: Pipeline, sent: Submission, names: Sequence[str]) -> dict[str, Found]:
     """Per partition: how many requests went out now, are on their way, and are answered."""
-    steps = shell.steps()
-    shards = shell.shards(names)
+    steps, shards = shell.steps(), shell.shards(names)
     found: dict[str, Found] = {}
     for name in names:
-        _, summary = steps[name]
-        now_sent = sum(s.partitions.get(name, 0) for s in (*sent.sent, *sent.adopted))
+        counts, summary = steps[name][1].counts, steps[name][1]
+        ours = [shard for shard in shards if name in shard.partitions]
+        now_sent = sum(one.partitions.get(name, 0) for one in (*sent.sent, *sent.adopted))
         found[name] = {
-            "requests": dg.MetadataValue.int(summary.counts.requests),
-            "sent": dg.MetadataValue.int(now_sent),
-            "in flight": dg.MetadataValue.int(in_flight(summary)),
-            "waiting to be sent": dg.MetadataValue.int(summary.requests.get(ShardState.PLANNED, 0)),
+            "requests": dg.MetadataValue.int(counts.requests),
+            "sent_now": dg.MetadataValue.int(now_sent),
+            "in_flight": dg.MetadataValue.int(in_flight(summary)),
+            "not_sent_yet": dg.MetadataValue.int(summary.requests.get(ShardState.PLANNED, 0)),
             "batches": dg.MetadataValue.table(
-                [_shard_row(shard) for shard in shards if name in shard.partitions][-_TABLE_ROWS:]
+                [_shard_row(shard, name) for shard in ours[-_TABLE_ROWS:]]
                 or [dg.TableRecord({"state": "nothing to send"})]
             ),
         }
+        if page := _page(shell, ours):
+            found[name]["newest_batch"] = dg.MetadataValue.url(page)
+        if sent.problem is not None:
+            found[name]["waiting_because"] = dg.MetadataValue.text(str(sent.problem))
     return found
 
 
 def of_collected(shell: Pipeline, collected: Collected) -> dict[str, Found]:
     """Per landed partition: rows, failures by kind, columns and a preview."""
     found: dict[str, Found] = {}
+    keys = shell.job.dataset.key
     for name, landed in collected.landed.items():
         path = shell.work.store.results_file(shell.job.name, name)
-        ratio = landed.failed / landed.requests if landed.requests else 0.0
         found[name] = {
             "dagster/row_count": dg.MetadataValue.int(landed.requests),
             "succeeded": dg.MetadataValue.int(landed.succeeded),
             "failed": dg.MetadataValue.int(landed.failed),
-            "failed ratio": dg.MetadataValue.float(round(ratio, 6)),
-            "will be retried": dg.MetadataValue.int(landed.retryable),
+            "failed_ratio": dg.MetadataValue.float(failed_ratio(landed.failed, landed.requests)),
+            "go_again": dg.MetadataValue.int(landed.retryable),
             "failures": dg.MetadataValue.md(kinds_table(landed.by_kind)),
-            "preview": dg.MetadataValue.md(preview(path)),
-            "dagster/column_schema": column_schema(path),
+            "preview": dg.MetadataValue.md(preview(path, keys)),
+            "dagster/column_schema": column_schema(path, keys),
             "dagster/uri": dg.MetadataValue.path(str(path)),
         }
     return found
 
 
-def of_report(report: CostReport) -> Found:
-    """Money and tokens that plot over time, and the report itself."""
+def of_reports(shell: Pipeline, names: Sequence[str]) -> dict[str, Found]:
+    """Per partition: money and tokens that plot over time, and the report itself."""
+    store, job = shell.work.store, shell.job.name
+    return {
+        name: _of_report(report)
+        | {"report": dg.MetadataValue.path(str(store.report_file(job, "md", partition=name)))}
+        for name, report in shell.reports(names).items()
+    }
+
+
+def _of_report(report: CostReport) -> Found:
     whole = report.total
     return {
-        "cost usd": _money(whole.cost),
-        "live cost usd": _money(whole.live_cost),
-        "saved usd": _money(whole.saved),
-        "input tokens": _count(whole.input_tokens),
-        "cached input tokens": _count(whole.cached_input_tokens),
-        "output tokens": _count(whole.output_tokens),
-        "reasoning tokens": _count(whole.reasoning_tokens),
+        "cost_usd": _money(whole.cost),
+        "live_cost_usd": _money(whole.live_cost),
+        "saved_usd": _money(whole.saved),
+        "input_tokens": _count(whole.input_tokens),
+        "cached_input_tokens": _count(whole.cached_input_tokens),
+        "output_tokens": _count(whole.output_tokens),
+        "reasoning_tokens": _count(whole.reasoning_tokens),
+        "rows_sent": dg.MetadataValue.int(whole.attempts),
         "requests": dg.MetadataValue.int(whole.requests),
         "failed": dg.MetadataValue.int(whole.failed),
-        "rows of unknown cost": dg.MetadataValue.int(whole.unknown_cost),
-        "failures": dg.MetadataValue.md(kinds_table(whole.by_kind)),
-        "report": dg.MetadataValue.md(report.to_markdown()),
-        "by model": dg.MetadataValue.table([_bill_row(line) for line in report.lines]),
+        "rows_of_unknown_cost": dg.MetadataValue.int(whole.unknown_cost),
+        "simulated": dg.MetadataValue.bool(report.simulated),
+        "by_model": dg.MetadataValue.table([_bill_row(line) for line in report.lines]),
+        "page": dg.MetadataValue.md(report.to_markdown()),
     }
 
 
@@ -140,62 +146,79 @@ def of_progress(step: Step, summary: PartitionSummary) -> Found:
     counts = summary.counts
     found: Found = {
         "step": dg.MetadataValue.text(step.value),
-        "in flight": dg.MetadataValue.int(in_flight(summary)),
+        "in_flight": dg.MetadataValue.int(in_flight(summary)),
         "succeeded": dg.MetadataValue.int(counts.succeeded),
         "failed": dg.MetadataValue.int(counts.failed),
     }
-    for state, number in sorted(summary.shards.items()):
-        found[f"batches {state.value}"] = dg.MetadataValue.int(number)
+    for name, states in _SHOWN_STATES.items():  # all of them: the page keeps a key's last value
+        number = sum(summary.shards.get(state, 0) for state in states)
+        found[f"batches_{name}"] = dg.MetadataValue.int(number)
     if summary.expires_at is not None:
-        found["window closes"] = dg.MetadataValue.timestamp(summary.expires_at)
+        found["window_closes"] = dg.MetadataValue.timestamp(summary.expires_at)
     return found
+
+
+_SHOWN_STATES = {
+    "to_send": (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT),
+    "at_provider": (ShardState.SUBMITTED,),
+    "ended": (ShardState.ENDED,),
+    "collected": (ShardState.COLLECTED,),
+    "blocked": (ShardState.FAILED,),
+}
+
+
+def failed_ratio(failed: int, requests: int) -> float:
+    """The part of the rows that failed; 0 for none at all."""
+    return round(failed / requests, 6) if requests else 0.0
 
 
 def kinds_table(by_kind: Mapping[str, int]) -> str:
     """Failures by kind as Markdown."""
     if not by_kind:
         return "none"
-    lines = ["| failure | rows |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {kind} | {n} |" for kind, n in sorted(by_kind.items()))])
+    lines = ["| failure | rows |", "|---|--:|"]
+    return "\n".join([*lines, *(f"| {kind} | {n:,} |" for kind, n in sorted(by_kind.items()))])
 
 
-def preview(path: Path) -> str:
-    """The first rows of a results file as Markdown."""
+def preview(path: Path, keys: Collection[str]) -> str:
+    """The first rows of a results file as Markdown, as many as the page shows in place."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - a second of import that most runs never pay
 
     with pq.ParquetFile(path) as file:
-        names = [name for name in _PREVIEWED if name in file.schema_arrow.names]
+        there = set(file.schema_arrow.names)
+        answer = "output" if "output" in there else "text" if "text" in there else "custom_id"
+        names = list(dict.fromkeys([*keys, "status", "failure", answer]))
         head = next(file.iter_batches(_PREVIEW_ROWS, columns=names), None)
-    rows = [] if head is None else head.to_pylist()
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
+    text = "\n".join([_line([*keys, "status", answer]), "|" + "---|" * (len(keys) + 2)])
+    for row in [] if head is None else head.to_pylist():
+        line = _line([*(row[key] for key in keys), row["failure"] or row["status"], row[answer]])
+        if len(text) + len(line) + 1 >= _INLINE:
+            break
+        text = f"{text}\n{line}"
+    return text
 
 
-_PREVIEWED = ("custom_id", "status", "failure", "output", "text", "attempt", "cost_usd")
-
-
-def column_schema(path: Path) -> dg.TableSchemaMetadataValue:
-    """The results' columns with their types, for the Columns panel."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
-
-    schema: pa.Schema = pq.read_schema(path)
-    columns = [dg.TableColumn(field.name, str(field.type)) for field in schema]
-    return dg.MetadataValue.table_schema(dg.TableSchema(columns))
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else " ".join(str(value).split())
-    short = text if len(text) <= _PREVIEW_CHARS else text[:_PREVIEW_CHARS] + "…"
-    return short.replace("|", "\\|").replace("<", "&lt;")
+    """One line that shows its characters as they are."""
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{key}: {one}" for key, one in value.items())
+    else:
+        text = "" if value is None else str(value)
+    text = " ".join(text.split())
+    short = text if len(text) <= _CELL else text[:_CELL] + "…"
+    return short.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def _money(amount: Decimal | None) -> dg.MetadataValue:  # type: ignore[type-arg]
+def _money(amount: Decimal | None) -> Value:
     """A float, because plots want one; the exact amount is in the report."""
     return _UNKNOWN if amount is None else dg.MetadataValue.float(float(amount))
 
 
-def _count(count: int | None) -> dg.MetadataValue:  # type: ignore[type-arg]
+def _count(count: int | None) -> Value:
     return _UNKNOWN if count is None else dg.MetadataValue.int(count)
 
 
@@ -210,11 +233,11 @@ def _bill_row(line: BillLine) -> dg.TableRecord:
     return dg.TableRecord(
         {
             "model": line.model or "(not sent)",
-            "requests": line.requests,
+            "sent": line.attempts,
             "succeeded": line.succeeded,
             "failed": line.failed,
-            "input tokens": _shown(line.input_tokens),
-            "output tokens": _shown(line.output_tokens),
+            "tokens in": _shown(line.input_tokens),
+            "out": _shown(line.output_tokens),
             "cost": money(line.cost),
             "live": money(line.live_cost),
             "price": line.price_source or "",
@@ -222,6 +245,23 @@ def _bill_row(line: BillLine) -> dg.TableRecord:
     )
 
 
-def _shard_row(shard: Shard) -> dg.TableRecord:
-    row = described(shard)
-    return dg.TableRecord({name: "" if value is None else value for name, value in row.items()})
+def _shard_row(shard: Shard, partition: str) -> dg.TableRecord:
+    """A batch as the partition sees it; narrow, for the page cuts wide tables off."""
+    remote = shard.remote
+    return dg.TableRecord(
+        {
+            "attempt": shard.attempt,
+            "state": shard.state.value,
+            "requests": shard.partitions.get(partition, 0),
+            "of": shard.requests,
+            "provider says": "" if remote is None else remote.raw_status,
+            "batch": shard.batch_id or shard.message or "",
+        }
+    )
+
+
+def _page(shell: Pipeline, shards: Sequence[Shard]) -> str | None:
+    """The newest batch's page at the provider, if this run spoke to it anyway."""
+    batches = [shard.batch_id for shard in shards if shard.batch_id is not None]
+    client = vars(shell.work).get("client")  # made when first used: a page is no reason to make one
+    return client.dashboard_url(batches[-1]) if batches and client is not None else None

@@ -1,6 +1,6 @@
 """The job's partitions as Dagster's, and runs of neighbouring partitions as ranges."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -12,12 +12,6 @@ from dagster._core.storage.tags import (
 
 from batch_pipeline.spec import Partitions
 
-_WINDOWS: Mapping[str, type[dg.TimeWindowPartitionsDefinition]] = {
-    "hourly": dg.HourlyPartitionsDefinition,
-    "daily": dg.DailyPartitionsDefinition,
-    "weekly": dg.WeeklyPartitionsDefinition,
-    "monthly": dg.MonthlyPartitionsDefinition,
-}
 _STEP_OF = {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(days=7)}
 
 
@@ -27,8 +21,14 @@ def partitions_def(said: Partitions) -> dg.PartitionsDefinition[str] | None:
         return None
     if said.kind == "static":
         return dg.StaticPartitionsDefinition(said.values)
-    return _WINDOWS[said.kind](
-        said.start,
+    windows: Mapping[str, Callable[..., dg.PartitionsDefinition[str]]] = {
+        "hourly": dg.HourlyPartitionsDefinition,
+        "daily": dg.DailyPartitionsDefinition,
+        "weekly": dg.WeeklyPartitionsDefinition,
+        "monthly": dg.MonthlyPartitionsDefinition,
+    }
+    return windows[said.kind](
+        start_date=said.start or "",  # the job file is checked: there is one
         end_date=None if said.end is None else _after(said, said.end),
         fmt=said.key_format,
         timezone=said.timezone,

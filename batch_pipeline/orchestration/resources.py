@@ -22,9 +22,9 @@ class PipelineResource(dg.ConfigurableResource[None]):
     ledger_url: str | None = None
     poll_seconds: float | None = None
 
-    def open(self, job: BatchJob) -> Pipeline:
-        """The job's shell; a context manager."""
-        return Pipeline.open(job, settings=self.settings())
+    def open(self, job: BatchJob, *, hurried: bool = False) -> Pipeline:
+        """The job's shell; a context manager. A sensor's tick is *hurried*: it never waits long."""
+        return Pipeline.open(job, settings=self.settings(), hurried=hurried)
 
     def settings(self) -> Settings:
         """The environment's settings with this resource's own over them."""

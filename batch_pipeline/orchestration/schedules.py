@@ -5,8 +5,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from batch_pipeline.model import UNPARTITIONED
-from batch_pipeline.orchestration.partitions import partitions_def
+from batch_pipeline.orchestration import history, naming
+from batch_pipeline.orchestration.asking import Steps
+from batch_pipeline.orchestration.naming import asset_job
+from batch_pipeline.orchestration.partitions import partitions_def, range_tags, ranges
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob, Schedule
@@ -26,31 +28,43 @@ def build_schedule(
         execution_timezone=said.timezone,
         job=submit,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Submits the newest partitions of {job.name} that were not submitted yet.",
+        description=f"Submits the newest partitions of {job.name} that the dataset has and that "
+        f"were not submitted yet, up to {LOOK_BACK} back.",
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, pipeline: PipelineResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
         stamp = context.scheduled_execution_time.isoformat()
-        with pipeline.open(job) as shell:
-            there = set(shell.partitions())
-            sent = {name for name, (step, _) in shell.steps().items() if step is not Step.UNSENT}
-        newest = _newest(job, context)
-        due = [name for name in newest if name in there and name not in sent]
         if job.partitions.kind == "none":
             return [dg.RunRequest(run_key=stamp)]
+        with pipeline.open(job) as shell:
+            there, steps = set(shell.partitions()), shell.steps()
+        known = _known(job, context)
+        newest = known if job.partitions.kind == "static" else known[-LOOK_BACK:]
+        rivals = [asset_job(job, name) for name in (naming.SUBMIT, naming.RETRY_FAILED)]
+        taken = history.busy(context.instance, rivals, known) | _sent(steps)
+        due = [name for name in newest if name in there and name not in taken]
         if not due:
             return dg.SkipReason(f"Nothing new among {', '.join(newest) or 'no partitions'}.")
-        return [dg.RunRequest(run_key=f"{stamp}/{name}", partition_key=name) for name in due]
+        return [
+            dg.RunRequest(run_key=f"{stamp}/{first}", tags=range_tags(first, last))
+            for first, last in ranges(due, known)
+        ]
 
     return schedule
 
 
-def _newest(job: BatchJob, context: dg.ScheduleEvaluationContext) -> list[str]:
-    """The last partitions whose window is over at the tick's time, oldest first."""
+def _sent(steps: Steps) -> set[str]:
+    """Partitions that were submitted, or that a person holds back."""
+    return {
+        name
+        for name, (step, summary) in steps.items()
+        if step is not Step.UNSENT or summary.counts.held is not None
+    }
+
+
+def _known(job: BatchJob, context: dg.ScheduleEvaluationContext) -> list[str]:
+    """The partitions whose window is over at the tick's time, oldest first."""
     definition = partitions_def(job.partitions)
-    if definition is None:
-        return [UNPARTITIONED]
     with dg.partition_loading_context(effective_dt=context.scheduled_execution_time):
-        keys = definition.get_partition_keys()
-    return list(keys)[-LOOK_BACK:] if job.partitions.kind != "static" else list(keys)
+        return [] if definition is None else list(definition.get_partition_keys())

@@ -1,0 +1,125 @@
+"""What an asset says of itself before anything ran: key, group, partitions, kinds, description."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypedDict
+
+import dagster as dg
+
+from batch_pipeline.orchestration.partitions import partitions_def
+from batch_pipeline.spec import BatchJob
+
+_TAG_KEY = re.compile(r"^[A-Za-z0-9_.-]{1,63}$")
+_TAG_VALUE = re.compile(r"^[A-Za-z0-9_.-]{0,63}$")
+_LONGEST_TEMPLATE = 2000
+
+
+class Common(TypedDict):
+    """Arguments that every asset of a job shares."""
+
+    name: str
+    key_prefix: str
+    group_name: str
+    description: str
+    partitions_def: dg.PartitionsDefinition[str] | None
+    backfill_policy: dg.BackfillPolicy
+    deps: list[dg.AssetKey]
+    kinds: set[str]
+    tags: Mapping[str, str]
+
+
+def common(job: BatchJob, step: str, *, after: str) -> Common:
+    """Key, group, partitions, and one run for a whole backfill."""
+    return Common(
+        name=step,
+        key_prefix=job.name,
+        group_name=job.name,
+        description=described(job, step),
+        partitions_def=partitions_def(job.partitions),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[dg.AssetKey([job.name, after])],
+        kinds=_KINDS.get(step, {"parquet"})
+        | ({job.target.provider} if step == "batches" else set()),
+        tags=asset_tags(job),
+    )
+
+
+def described(job: BatchJob, step: str) -> str:
+    """The asset's page in Markdown."""
+    return _PAGES[step](job)
+
+
+def asset_tags(job: BatchJob) -> dict[str, str]:
+    """The job's tags that Dagster takes on an asset; runs carry all of them."""
+    return {
+        key: value
+        for key, value in job.tags.items()
+        if _TAG_KEY.match(key) and _TAG_VALUE.match(value)
+    }
+
+
+_KINDS: Mapping[str, set[str]] = {"batches": set(), "cost_report": {"markdown", "json"}}
+
+
+def _dataset(job: BatchJob) -> str:
+    parts = [
+        job.description,
+        f"Input rows, one request each: `{job.dataset.path}`.",
+        f"A row is named by `{'`, `'.join(job.dataset.key)}`.",
+    ]
+    if job.dataset.columns:
+        parts.append(f"Templates may use `{'`, `'.join(job.dataset.columns)}`.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _requests(job: BatchJob) -> str:
+    target = job.target
+    turns = [
+        f"**{turn.role}**\n\n```jinja\n{_cut(turn.content)}\n```" for turn in job.request.turns
+    ]
+    about = (
+        f"Rows rendered to request lines for `{target.model}` (`{target.endpoint}`), with their "
+        "custom_ids and content hashes. Equal rows give equal bytes."
+    )
+    return "\n\n".join([about, *turns])
+
+
+def _batches(job: BatchJob) -> str:
+    return (
+        f"Request files at {job.target.provider}. Materializing sends only what is neither "
+        "answered nor on its way: again for a finished, unchanged partition it sends nothing and "
+        "costs nothing; after failures it is the retry.\n\n"
+        f"A row is sent at most {job.retry.max_attempts} times, again only when it failed as "
+        f"{', '.join(kind.value for kind in job.retry.kinds) or 'nothing'}. "
+        f"`{job.name}_retry_failed` with config picks rows by hand.\n\n"
+        f"Observations are progress, recorded by the sensor `{job.name}_watch`."
+    )
+
+
+def _results(job: BatchJob) -> str:
+    return (
+        "One row per request, whatever happened: typed, priced, with the failure's kind.\n\n"
+        "Materializing too early is no error: the run is green, its log says what is still on "
+        f"its way, and `{job.name}_watch` comes back when it is answered."
+    )
+
+
+def _cost_report(job: BatchJob) -> str:
+    return (
+        f"What {job.name} cost, with every attempt counted: dollars and tokens per partition and "
+        "model, beside the price of the same tokens outside a batch. An unknown price is counted, "
+        "never taken for zero."
+    )
+
+
+_PAGES: Mapping[str, Callable[[BatchJob], str]] = {
+    "dataset": _dataset,
+    "requests": _requests,
+    "batches": _batches,
+    "results": _results,
+    "cost_report": _cost_report,
+}
+
+
+def _cut(text: str) -> str:
+    return text.strip() if len(text) <= _LONGEST_TEMPLATE else text[:_LONGEST_TEMPLATE] + " …"

@@ -1,0 +1,77 @@
+"""What the watch tells people: an observation when something changed, and a line for the tick."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+
+import dagster as dg
+
+from batch_pipeline.model import PartitionSummary, Shard
+from batch_pipeline.orchestration import metadata
+from batch_pipeline.orchestration.naming import asset_key, partition_of
+from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.spec import BatchJob
+
+MOST_OBSERVATIONS = 100
+_SETTLED = {Step.DONE, Step.BLOCKED, Step.UNSENT}
+_MESSAGES = 3
+
+Steps = Mapping[str, tuple[Step, PartitionSummary]]
+
+
+def news(cursor: str | None, steps: Steps) -> tuple[list[str], str]:
+    """Partitions that stand otherwise than the cursor remembers, and the next cursor.
+
+    It remembers what is on its way and forgets what has ended, so it stays small; a lost one
+    only repeats the observations of what is on its way.
+    """
+    seen = _seen(cursor)
+    now = {name: _digest(summary) for name, (_, summary) in steps.items() if summary.shards}
+    moving = {name for name in now if steps[name][0] is not Step.DONE}
+    changed = [
+        name for name, text in now.items() if seen.get(name) != text and name in moving | set(seen)
+    ][:MOST_OBSERVATIONS]
+    told = {**seen, **{name: now[name] for name in changed}}
+    kept = {n: text for n, text in told.items() if n in moving or text != now.get(n)}
+    return changed, json.dumps(kept)
+
+
+def observation(
+    job: BatchJob, name: str, step: Step, summary: PartitionSummary
+) -> dg.AssetObservation:
+    """Where the partition stands, as an event on `batches`."""
+    return dg.AssetObservation(
+        asset_key(job, "batches"),
+        partition=partition_of(job, name),
+        metadata=metadata.of_progress(step, summary),
+    )
+
+
+def standing(steps: Steps, stuck: Iterable[Shard] = ()) -> str:
+    """One line for the tick: how many partitions are at which step, and what blocks some."""
+    if not steps:
+        return "Nothing was built yet: materialize requests and batches, or backfill the job."
+    numbers = Counter(step.value for step, _ in steps.values())
+    line = ", ".join(f"{number} {step}" for step, number in sorted(numbers.items())) + "."
+    messages = list(dict.fromkeys(f"Blocked: {shard.message}" for shard in stuck))
+    return " ".join([line, *messages[:_MESSAGES]])
+
+
+def moves(line: str) -> bool:
+    """True while a `standing` names a step that goes on by itself."""
+    named = {part.strip().partition(" ")[2] for part in line.partition(".")[0].split(",")}
+    return bool(named & {step.value for step in Step if step not in _SETTLED})
+
+
+def _digest(summary: PartitionSummary) -> str:
+    text = repr((sorted(summary.shards.items()), summary.counts.succeeded, summary.counts.failed))
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def _seen(cursor: str | None) -> dict[str, str]:
+    try:
+        loaded = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,0 +1,109 @@
+"""What people see on the asset pages: checks, numbers that plot, links, columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from batch_pipeline.model import PartitionCounts
+from batch_pipeline.orchestration import checks, metadata
+from batch_pipeline_tests.orchestration.location import Location, location
+from batch_pipeline_tests.world import DAYS, World, rows
+
+ONE, TWO, THREE = DAYS
+
+
+def evaluations(place: Location, check: str) -> dict[str | None, dg.AssetCheckEvaluation]:
+    """The newest evaluation of a check for each partition."""
+    records = place.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(place.key("results"), check), limit=100
+    )
+    found: dict[str | None, dg.AssetCheckEvaluation] = {}
+    for record in records:
+        event = record.event and record.event.dagster_event
+        if event and event.event_type_value == "ASSET_CHECK_EVALUATION":
+            one = event.asset_check_evaluation_data
+            found.setdefault(one.partition, one)
+    return found
+
+
+def test_both_checks_are_evaluated_for_each_partition_of_a_range(world: World) -> None:
+    world.write_rows({TWO: rows(4, prefix="no")})
+    world.sim.faults({"rows": [{"becomes": "refused", "regex": "^no-001-"}]})
+    with location(world) as place:
+        place.submit(*DAYS)
+        place.finish()
+        whole = evaluations(place, checks.ACCOUNTED_FOR)
+        assert {day: one.passed for day, one in whole.items()} == dict.fromkeys(DAYS, True)
+        ratio = evaluations(place, checks.FAILED_RATIO)
+        assert {day: one.passed for day, one in ratio.items()} == {
+            ONE: True,
+            TWO: False,
+            THREE: True,
+        }
+        assert ratio[TWO].severity is dg.AssetCheckSeverity.WARN
+        assert ratio[TWO].description == (
+            "1 of 4 rows failed (25.0%; at most 5.0% may). 0 of them go again."
+        )
+        assert ratio[TWO].metadata["failed_ratio"].value == 0.25
+
+
+def test_results_that_lack_a_row_fail_the_check_as_an_error(world: World) -> None:
+    counts = PartitionCounts("moods", ONE, requests=5, succeeded=4, failed=0)
+    short = checks.accounted_for(world.job(), counts, 4)
+    assert not short.passed
+    assert short.severity is dg.AssetCheckSeverity.ERROR
+    assert short.metadata["not_accounted_for"].value == 1
+    whole = PartitionCounts("moods", ONE, requests=5, succeeded=4, failed=1)
+    assert checks.accounted_for(world.job(), whole, 5).passed
+    assert not checks.accounted_for(world.job(), whole, 6).passed
+
+
+def test_numbers_are_numbers_and_paths_lead_to_files(world: World) -> None:
+    world.write_rows({ONE: [{"id": "a", "body": "bars | and <b>\n"}, *rows(30)]})
+    with location(world) as place:
+        place.submit(ONE)
+        place.finish()
+        seen: dict[str, dict[str, Any]] = {
+            step: place.metadata(step, ONE)
+            for step in ("requests", "batches", "results", "cost_report")
+        }
+        assert seen["requests"]["requests"] == seen["results"]["dagster/row_count"] == 31
+        assert seen["results"]["failed_ratio"] == 0.0
+        for key in ("cost_usd", "live_cost_usd", "saved_usd"):
+            assert isinstance(seen["cost_report"][key], float)
+        for key in ("input_tokens", "output_tokens", "requests", "rows_of_unknown_cost"):
+            assert isinstance(seen["cost_report"][key], int)
+        assert seen["cost_report"]["simulated"] is True
+        for path in (
+            seen["requests"]["lines"],
+            seen["requests"]["dagster/uri"],
+            seen["results"]["dagster/uri"],
+            seen["cost_report"]["report"],
+        ):
+            assert world.folder.joinpath(path).is_file()
+        (batch,) = seen["batches"]["batches"].records
+        assert (batch.data["requests"], batch.data["of"], batch.data["state"]) == (
+            31,
+            31,
+            "submitted",
+        )
+        assert len(seen["results"]["preview"]) < 1000
+        columns = {one.name: one for one in seen["results"]["dagster/column_schema"].columns}
+        assert columns["id"].description == "Names the row."
+        assert columns["cost_usd"].type.startswith("decimal")
+        assert all(one.description for one in columns.values())
+
+
+def test_a_count_or_cost_nobody_knows_is_not_shown_as_zero() -> None:
+    assert metadata._money(None).value == "unknown"
+    assert metadata._count(None).value == "unknown"
+
+
+def test_failures_are_listed_by_kind() -> None:
+    assert metadata.kinds_table({}) == "none"
+    assert metadata.kinds_table({"refused": 2, "expired": 1}).splitlines()[2:] == [
+        "| expired | 1 |",
+        "| refused | 2 |",
+    ]

@@ -1,0 +1,132 @@
+"""Retries: by the policy through the watch, and by hand through `<job>_retry_failed`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline_tests.orchestration.location import Location, location
+from batch_pipeline_tests.world import DAYS, World
+
+ONE, TWO, THREE = DAYS
+FAULTS = {
+    "rows": [
+        {"becomes": "refused", "regex": "r-000-"},
+        {"becomes": "truncated", "regex": "r-001-", "first_times": 1},
+        {"becomes": "expired", "regex": "r-002-", "first_times": 1},
+    ]
+}
+
+
+@pytest.fixture
+def faulty(world: World) -> Iterator[Location]:
+    """Of each day's rows one is always refused, one truncated once, one expires once."""
+    world.sim.faults(FAULTS)
+    with location(world, retry={"kinds": ["expired"]}) as place:
+        yield place
+
+
+def failures(place: Location, day: str = ONE) -> dict[str, str]:
+    return {row["id"]: row["failure"] for row in place.world.results(day) if row["failure"]}
+
+
+def test_the_watch_sends_again_what_the_policy_names_and_only_that(faulty: Location) -> None:
+    faulty.submit(ONE)
+    told = faulty.finish()
+    assert sum("moods_retry_failed" in line for line in told) == 1
+    assert failures(faulty) == {"r/000": "refused", "r/001": "truncated"}
+
+
+def test_a_person_sends_kinds_again_that_the_policy_does_not(faulty: Location) -> None:
+    faulty.submit(ONE)
+    faulty.finish()
+    assert faulty.run("retry_failed", ONE, failure_kinds=["truncated"]).success
+    assert faulty.metadata("batches", ONE)["sent_now"] == 1
+    faulty.finish()
+    assert failures(faulty) == {"r/000": "refused"}
+
+
+def test_a_person_sends_named_rows_again(faulty: Location) -> None:
+    faulty.submit(ONE)
+    faulty.finish()
+    (truncated,) = [r["custom_id"] for r in faulty.world.results(ONE) if r["id"] == "r/001"]
+    assert faulty.run("retry_failed", ONE, custom_ids=[truncated]).success
+    faulty.finish()
+    assert failures(faulty) == {"r/000": "refused"}
+
+
+def test_a_person_sends_again_what_failed_in_a_run_of_dagsters_history(faulty: Location) -> None:
+    faulty.submit(ONE)
+    faulty.submit(TWO)
+    faulty.finish()
+    oldest_first = list(faulty.instance.get_runs())[::-1]
+    run = next(one for one in oldest_first if one.tags.get("dagster/partition") == TWO)
+    assert faulty.run("retry_failed", ONE, TWO, failed_in_run=run.run_id).success
+    assert faulty.metadata("batches", ONE)["sent_now"] == 0
+    assert faulty.metadata("batches", TWO)["sent_now"] == 2
+
+
+def test_a_kind_that_does_not_exist_is_named_with_those_that_do(faulty: Location) -> None:
+    faulty.submit(ONE)
+    done = faulty.run("retry_failed", ONE, failure_kinds=["truncatd"])
+    failed = done.failure_data_for_node("moods__batches")
+    assert failed is not None
+    assert failed.user_failure_data is not None
+    assert "truncatd: not known; there are cancelled, errored" in str(
+        failed.user_failure_data.description
+    )
+
+
+def test_retries_of_neighbours_pass_over_what_is_finished(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "expired", "regex": "r-002-", "first_times": 1}]})
+    with location(world) as place:
+        place.submit(TWO)
+        place.finish()
+        place.submit(ONE)
+        place.submit(THREE)
+        world.wait(60)
+        place.tick()  # collects
+        assert place.steps() == {ONE: Step.RETRY, TWO: Step.DONE, THREE: Step.RETRY}
+        before = place.creates()
+        (request,) = place.tick().run_requests or []
+        assert request.job_name == "moods_retry_failed"
+        assert request.tags["dagster/asset_partition_range_end"] == THREE
+        assert place.creates() == before + 1
+        assert place.metadata("batches", TWO)["sent_now"] == 0
+
+
+def test_what_a_person_cancelled_is_not_sent_by_a_retry_of_its_neighbours(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "expired", "regex": "r-00[0-2]-", "first_times": 1}]})
+    with location(world) as place:
+        place.submit(*DAYS)
+        world.wait(60)
+        place.tick()  # collects: all three could be retried
+        with world.open(place.job) as shell:
+            shell.cancel([TWO])
+        asked = place.tick().run_requests or []
+        assert [request.tags["dagster/partition"] for request in asked] == [ONE, THREE]
+        place.finish()
+        assert len(failures(place, TWO)) == 3
+        assert place.summary(TWO).counts.held
+
+
+def test_rows_of_a_batch_that_is_gone_are_sent_again_only_when_a_person_says_lost(
+    world: World,
+) -> None:
+    with location(world) as place:
+        place.submit(ONE)
+        with world.open(place.job) as shell:
+            (shard,) = shell.shards()
+            shell.work.ledger.failed(shard.shard_id, message="it is gone", now=world.now())
+        ticked = place.tick()
+        assert not ticked.run_requests
+        assert ticked.skip_reason is not None
+        assert ticked.skip_reason.skip_message == "1 blocked. Blocked: it is gone"
+        before = place.creates()
+        assert place.submit(ONE).success
+        assert place.creates() == before
+        assert place.run("retry_failed", ONE, lost=True).success
+        place.finish()
+        assert len(world.results(ONE)) == 5
