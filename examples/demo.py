@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 os.environ.setdefault("DAGSTER_HOME", str(Path(".dagster_home").absolute()))
@@ -53,10 +55,23 @@ def _run(partitions: list[str]) -> None:
     with dg.DagsterInstance.get() as instance:
         dagster = LocalDagster(defs(), instance, sleep=time.sleep, tick_seconds=0.5)
         dagster.submit(JOB, partitions)
-        dagster.run_to_end(JOB, told=lambda text: out.print(f"  {text}"))
+        dagster.run_to_end(JOB, told=_new(set()))
+
+
+def _new(told: set[str]) -> Callable[[str], None]:
+    """Print a line of the loop the first time it is said."""
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            out.print(f"  {text}")
+
+    return tell
 
 
 def _show(shell: Pipeline, partitions: list[str], began: float, *, calls: int) -> None:
+    for attempt, shards in groupby(shell.shards(partitions), key=lambda shard: shard.attempt):
+        out.print(f"attempt {attempt}  {sum(shard.requests for shard in shards):,} requests sent")
     report = shell.report(partitions)
     show_report(out, report)
     store = shell.work.store

@@ -14,6 +14,9 @@ from batch_pipeline.orchestration.partitions import range_tags
 from batch_pipeline.orchestration.progress import moves
 
 
+_QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
+
+
 class LocalDagster:
     """One code location over one instance; *sleep* waits between ticks."""
 
@@ -49,7 +52,7 @@ class LocalDagster:
         done = self._defs.resolve_job_def(asset_job).execute_in_process(
             instance=self._instance,
             tags=tags,
-            run_config=run_config,
+            run_config={**_QUIET, **(run_config or {})},
             asset_selection=None if asset_selection is None else list(asset_selection),
             raise_on_error=False,
         )
