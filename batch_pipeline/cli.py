@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +33,7 @@ class Exit(IntEnum):
     ERROR = 1  # the run failed; the message says what to do
     USAGE = 2  # wrong usage or a bad job file
     FAILED_ROWS = 3  # every request accounted for, some failed for good
+    INTERRUPTED = 130  # Ctrl-C; run again to go on
 
 
 app = typer.Typer(
@@ -52,16 +53,16 @@ To = Annotated[str | None, typer.Option("--to", help="Last partition of a range,
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; an error of ours is one message and an exit code, no traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        app()
+        app(args)
     except UsageError as error:
-        _err.print(f"[bold red]error:[/] {_plain(error)}", highlight=False)
+        _complain(error)
         sys.exit(Exit.USAGE)
     except BatchPipelineError as error:
-        _err.print(f"[bold red]error:[/] {_plain(error)}", highlight=False)
+        _complain(error)
         sys.exit(Exit.ERROR)
 
 
@@ -105,7 +106,8 @@ def status(
         _out.print(steps_table(steps))
         shards = [shard for shard in shell.shards(names) if shard.message]
         for shard in shards:
-            _out.print(f"shard {shard.shard_id} ({shard.state.value}): {shard.message}")
+            text = f"shard {shard.shard_id} ({shard.state.value}): {shard.message}"
+            _out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -133,9 +135,9 @@ def retry(
 
     Without a selection the job's own retry policy decides; a selection goes beyond max_attempts.
     """
-    only = Only(
-        custom_ids=tuple(custom_id or ()),
-        kinds=tuple(one.value for one in kind or ()),
+    only = Only(  # None does not restrict, and an empty selection would select nothing
+        custom_ids=tuple(custom_id) if custom_id else None,
+        kinds=tuple(one.value for one in kind) if kind else None,
         run_id=failed_in_run,
     )
     named = bool(custom_id or kind or failed_in_run)
@@ -166,6 +168,29 @@ def report(
             sys.stdout.write(made.to_json() + "\n")
         else:
             show_report(_out, made)
+
+
+@app.command()
+def reparse(
+    job: Job,
+    partition: Partition = None,
+    first: From = None,
+    last: To = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the raw answers in the store again, into outcomes and results; needs no key.
+
+    For a changed output schema's types, a newer version of this tool, or files that were lost.
+    """
+    with _opened(job) as shell:
+        names = shell.select(partition or [], first=first, last=last, built=True)
+        made = shell.reparse(names)
+        if as_json:
+            shards = [shard.shard_id for shard in made.shards]
+            landed = sorted(made.landed)
+            _print_json({"job": shell.job.name, "shards": shards, "partitions": landed})
+            return
+        _out.print(f"{len(made.shards)} shards read again, {len(made.landed)} partitions written.")
 
 
 @app.command()
@@ -210,22 +235,29 @@ def simulate(
 
     if as_json:
         _print_json({"simulated": True, "openai": f"http://127.0.0.1:{port}/openai/v1"})
-    serve(
-        port=port,
-        state_dir=state,
-        speed=speed,
-        seconds_to_complete=seconds,
-        faults=faults,
-        max_requests=max_requests,
-        max_file_bytes=max_file_bytes,
-        enqueued_tokens=enqueued_tokens,
-    )
+        sys.stdout.flush()
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        serve(
+            port=port,
+            state_dir=state,
+            speed=speed,
+            seconds_to_complete=seconds,
+            faults=faults,
+            max_requests=max_requests,
+            max_file_bytes=max_file_bytes,
+            enqueued_tokens=enqueued_tokens,
+        )
 
 
 @contextmanager
 def _opened(reference: str) -> Iterator[Pipeline]:
-    with Pipeline.open(jobfile.find(reference)) as shell:
-        yield shell
+    try:
+        with Pipeline.open(jobfile.find(reference)) as shell:
+            yield shell
+    except KeyboardInterrupt:
+        text = "Stopped. What was sent goes on at the provider; the same command goes on from here."
+        _err.print(text, highlight=False)
+        raise typer.Exit(Exit.INTERRUPTED) from None
 
 
 @contextmanager
@@ -280,8 +312,9 @@ def _print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
 
 
-def _plain(error: BaseException) -> str:
-    return str(error).replace("[", "\\[")
+def _complain(error: BaseException) -> None:
+    _err.print("error:", style="bold red", end=" ")
+    _err.print(str(error), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from rich.console import Console
 from rich.table import Table
@@ -43,13 +44,12 @@ def bill_table(report: CostReport) -> Table:
     """One row per partition and model."""
     table = Table(box=None, pad_edge=False)
     for title in ("partition", "model"):
-        table.add_column(title)
-    for title in ("requests", "failed", "tokens in", "tokens out", "cost", "live"):
-        table.add_column(title, justify="right")
+        table.add_column(title, no_wrap=True)
+    for title in ("requests", "failed", "tokens in", "tokens out", "cost"):
+        table.add_column(title, justify="right", no_wrap=True)
     for line in report.lines:
         tokens = (_count(line.input_tokens), _count(line.output_tokens))
-        amounts = (money(line.cost), money(line.live_cost))
-        numbers = (f"{line.requests:,}", f"{line.failed:,}", *tokens, *amounts)
+        numbers = (f"{line.requests:,}", f"{line.failed:,}", *tokens, _short(line.cost))
         table.add_row(line.partition, line.model or "(not sent)", *numbers)
     return table
 
@@ -68,6 +68,11 @@ def steps_table(steps: Steps) -> Table:
         numbers = (counts.requests, counts.succeeded, counts.failed, counts.rejected, flying)
         table.add_row(name, step.value, *(f"{number:,}" for number in numbers))
     return table
+
+
+def _short(amount: Decimal | None) -> str:
+    """Six digits after the point: enough to compare lines; report.json has all nine."""
+    return money(amount) if amount is None or amount >= 1 else f"${amount:.6f}"
 
 
 def _count(count: int | None) -> str:

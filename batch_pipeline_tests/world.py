@@ -5,21 +5,27 @@ Nothing sleeps: waiting moves our clock and the simulator's by the same seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.pipeline.sending import Submission
 from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.limits import Limits, Pace
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline.spec import BatchJob
+from batch_pipeline.store.files import Store
 
 KEY = "sk-test-7f3a9c-never-written-anywhere"
 SCHEMA: dict[str, Any] = {
@@ -55,24 +61,49 @@ class World:
 
     def job(self, **changes: Any) -> BatchJob:  # noqa: ANN401 - a job file's own freedom
         """A daily job over `rows/`, with a schema; *changes* replace its top-level keys."""
-        said: dict[str, Any] = {
+        return BatchJob.model_validate(self._said(changes)).resolved(self.folder)
+
+    def job_file(self, **changes: Any) -> Path:  # noqa: ANN401 - as above
+        """The same as a file."""
+        path = self.folder / "job.yaml"
+        path.write_text(yaml.safe_dump(self._said(changes), sort_keys=False), encoding="utf-8")
+        return path
+
+    def _said(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return {
             "name": "moods",
             "dataset": {"path": str(self.folder / "rows"), "key": "id"},
             "partitions": {"kind": "daily", "column": "day", "start": DAYS[0], "end": DAYS[-1]},
             "request": {"prompt": "How is it? {{ body }}", "output_schema": SCHEMA},
             "targets": [{"provider": "openai", "model": "gpt-4.1-nano"}],
+            **changes,
         }
-        return BatchJob.model_validate({**said, **changes}).resolved(self.folder)
+
+    @property
+    def whole_env(self) -> dict[str, str]:
+        """The environment for a process of its own, where real time passes."""
+        return {
+            **self.env,
+            "BATCH_PIPELINE_STORE": self.settings.store,
+            "BATCH_PIPELINE_POLL_SECONDS": str(self.settings.poll_seconds),
+            "BATCH_PIPELINE_SETTLE_SECONDS": str(self.settings.settle_seconds),
+        }
 
     @contextmanager
-    def open(self, job: BatchJob | None = None, **env: str) -> Iterator[Pipeline]:
-        """The job's shell in this world."""
+    def open(
+        self,
+        job: BatchJob | None = None,
+        *,
+        sleep: Callable[[float], None] | None = None,
+        **env: str,
+    ) -> Iterator[Pipeline]:
+        """The job's shell in this world; *sleep* may do something else while it waits."""
         with Pipeline.open(
             job or self.job(),
             env={**self.env, **env},
             settings=self.settings,
             now=self.now,
-            sleep=self.wait,
+            sleep=sleep or self.wait,
         ) as shell:
             yield shell
 
@@ -86,16 +117,59 @@ class World:
             table = pa.Table.from_pylist(list(records), schema=schema or ROWS)
             pq.write_table(table, folder / "part-0.parquet")
 
-    def results(self, partition: str, job: str = "moods") -> list[dict[str, Any]]:
-        """The landed results of a partition."""
-        with self.shell_store(job, partition).open("rb") as file:
-            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
-        return rows
+    def run(self, job: BatchJob | None = None, *, run_id: str = "run") -> Steps:
+        """The whole loop over everything the job has."""
+        with self.open(job) as shell:
+            return shell.run(shell.partitions(), run_id=run_id)
 
-    def shell_store(self, job: str, partition: str) -> Path:
-        """Where a partition's results are."""
-        with self.open(self.job(name=job)) as shell:
-            return shell.work.store.results_file(job, partition)
+    def send(self, job: BatchJob | None = None, *, run_id: str = "run") -> Submission:
+        """Build and submit everything the job has, and no more."""
+        with self.open(job) as shell:
+            names = shell.partitions()
+            shell.build(names)
+            return shell.submit(names, run_id=run_id)
+
+    @property
+    def store(self) -> Store:
+        """Where the files are."""
+        return Store(self.settings.store)
+
+    def results(self, partition: str = DAYS[0], job: str = "moods") -> list[dict[str, Any]]:
+        """The landed results of a partition."""
+        return _read(self.store.results_file(job, partition))
+
+    def outcomes(self, job: str = "moods") -> list[dict[str, Any]]:
+        """Every outcome of every attempt."""
+        folder = self.store.root / "outcomes" / job
+        return [row for path in sorted(folder.glob("*.parquet")) for row in _read(path)]
+
+    def became(self, partition: str = DAYS[0], job: str = "moods") -> dict[str, str]:
+        """Each row's last failure, or `succeeded`, by its key."""
+        return {row["id"]: row["failure"] or row["status"] for row in self.results(partition, job)}
+
+    def digests(self) -> dict[str, str]:
+        """Every file of the store but the ledger's, by its bytes."""
+        return {
+            str(path.relative_to(self.store.root)): sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.store.root.rglob("*"))
+            if path.is_file() and not path.name.startswith("ledger.db")
+        }
+
+    @property
+    def batches(self) -> list[str]:
+        """The batches that creates made at the provider, whatever was answered."""
+        return [entry.effect for entry in self.sim.log("create") if entry.effect is not None]
+
+    @property
+    def sendings(self) -> set[int]:
+        """How often custom_ids were in an accepted batch: {1} when each was sent once."""
+        return set(self.sim.submissions().values())
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    with path.open("rb") as file:  # a handle: the folder's partition=... is no column of ours
+        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    return rows
 
 
 ROWS = pa.schema([("id", pa.string()), ("body", pa.string())])
@@ -104,6 +178,30 @@ ROWS = pa.schema([("id", pa.string()), ("body", pa.string())])
 def rows(number: int, *, prefix: str = "r") -> list[dict[str, object]]:
     """*number* plain rows."""
     return [{"id": f"{prefix}/{n:03d}", "body": f"Row {n} is good"} for n in range(number)]
+
+
+@dataclass
+class LiveWorld(World):
+    """The same in real time, a fraction of a second at once: for tests with real processes."""
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return datetime.now(UTC)
+
+    def wait(self, seconds: float) -> None:
+        """Other processes cannot be told that time has passed: it has to."""
+        time.sleep(seconds)
+
+
+@contextmanager
+def live(folder: Path, *, faults: object = None, per_day: int = 5) -> Iterator[LiveWorld]:
+    """A world of one day in which a batch takes a fifth of a second."""
+    with Simulator(speed=1, faults=faults, pace=Pace(seconds_to_complete=0.2)) as sim:
+        settings = Settings(store=str(folder / "store"), poll_seconds=0.15, settle_seconds=0.1)
+        env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": sim.openai_url}
+        world = LiveWorld(folder, sim, settings, env)
+        world.write_rows({DAYS[0]: rows(per_day)})
+        yield world
 
 
 @contextmanager

@@ -1,13 +1,21 @@
-"""From dataset to request tables."""
+"""From dataset to request tables: a partition's folder is replaced whole, if it changed at all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import filecmp
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
 
 from batch_pipeline.model import UNPARTITIONED, ShardState
-from batch_pipeline.pipeline.sending import limits
+from batch_pipeline.pipeline import planning
 from batch_pipeline.pipeline.workplace import Workplace
-from batch_pipeline.stages.dataset import open_dataset
+from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
 from batch_pipeline.stages.requests import RequestsBuilt, build_requests
 
 
@@ -22,38 +30,98 @@ def partitions(work: Workplace) -> list[str]:
 def build(work: Workplace, names: Sequence[str]) -> dict[str, RequestsBuilt]:
     """Build each partition's request table and lines.
 
-    A partition whose content changed frees the rows of shards that were planned but never sent.
+    A partition whose content changed frees the rows of shards that were planned but never sent;
+    other partitions' rows that were planned with them are planned again.
     """
     job = work.job
     built: dict[str, RequestsBuilt] = {}
+    freed: set[str] = set()
     with work.duckdb() as con:
         dataset = open_dataset(con, job.dataset, job.partitions)
         for name in names:
-            built[name] = build_requests(
-                con,
-                job=job,
-                body=work.codec.body(job),
-                envelope=work.codec.envelope(job.target.endpoint),
-                limits=limits(work),
-                selection=dataset.select(name),
-                partition=name,
-                into=work.store.requests_dir(job.name, name),
-            )
-            _record(work, name, built[name])
+            with _aside(work.store.requests_dir(job.name, name)) as folder:
+                made = _built(work, con, dataset, name, folder)
+                if not _is_there(work, name, made):
+                    freed |= _replaced(work, name, made, folder)
+            built[name] = _at_home(work, name, made)
+    others = sorted(freed - set(names))
+    if others:
+        planning.plan(work, others)
     return built
 
 
-def _record(work: Workplace, partition: str, built: RequestsBuilt) -> None:
+def _built(
+    work: Workplace,
+    con: duckdb.DuckDBPyConnection,
+    dataset: OpenedDataset,
+    partition: str,
+    into: Path,
+) -> RequestsBuilt:
+    job = work.job
+    return build_requests(
+        con,
+        job=job,
+        body=work.codec.body(job),
+        envelope=work.codec.envelope(job.target.endpoint),
+        limits=planning.limits(work),
+        selection=dataset.select(partition),
+        partition=partition,
+        into=into,
+    )
+
+
+@contextmanager
+def _aside(home: Path) -> Iterator[Path]:
+    """A folder beside *home*: lines and table must change together, or a shard is cut wrongly."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    aside = home.with_name(f".{home.name}.{secrets.token_hex(6)}.part")
+    aside.mkdir()
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_there(work: Workplace, partition: str, made: RequestsBuilt) -> bool:
+    home = _at_home(work, partition, made)
+    if work.ledger.partition(work.job.name, partition).digest != made.digest:
+        return False
+    if not (home.table.exists() and home.lines.exists()):
+        return False
+    # The table holds each line's hash and size, so equal tables mean equal lines.
+    same_size = home.lines.stat().st_size == made.lines.stat().st_size
+    return same_size and filecmp.cmp(home.table, made.table, shallow=False)
+
+
+def _replaced(work: Workplace, partition: str, made: RequestsBuilt, folder: Path) -> set[str]:
+    """Put the new folder in its place; returns the partitions whose planned rows are free now."""
     ledger, name = work.ledger, work.job.name
-    before = ledger.partition(name, partition)
-    if before.digest not in {"", built.digest}:
+    with planning.alone(work):
         planned = ledger.shards(name, partitions=[partition], states=[ShardState.PLANNED])
         ledger.withdraw([shard.shard_id for shard in planned], now=work.now())
-    ledger.built(
-        name,
-        partition,
-        requests=built.requests,
-        rejected=built.rejected,
-        digest=built.digest,
-        now=work.now(),
+        _swap(folder, work.store.requests_dir(name, partition))
+        ledger.built(
+            name,
+            partition,
+            requests=made.requests,
+            rejected=made.rejected,
+            digest=made.digest,
+            now=work.now(),
+        )
+    return {other for shard in planned for other in shard.partitions}
+
+
+def _swap(folder: Path, home: Path) -> None:
+    with _aside(home) as old:
+        if home.exists():
+            home.replace(old)
+        folder.replace(home)
+
+
+def _at_home(work: Workplace, partition: str, made: RequestsBuilt) -> RequestsBuilt:
+    name, store = work.job.name, work.store
+    return replace(
+        made,
+        lines=store.requests_lines(name, partition),
+        table=store.requests_table(name, partition),
     )

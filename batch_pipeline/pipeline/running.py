@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from batch_pipeline.errors import ProviderError, Throttled, Unavailable
-from batch_pipeline.model import PartitionSummary
+from batch_pipeline.errors import ProviderError, Refused, Throttled, Unavailable
+from batch_pipeline.model import PartitionSummary, ShardState
 from batch_pipeline.pipeline import collecting, sending, watching
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.lifecycle import Step
@@ -18,23 +18,40 @@ Steps = dict[str, tuple[Step, PartitionSummary]]
 Tell = Callable[[Steps], None]
 
 _MOVING = {Step.SUBMIT, Step.COLLECT, Step.RETRY, Step.WAIT}
+_ON_THE_WAY = (
+    ShardState.PLANNED,
+    ShardState.SUBMITTING,
+    ShardState.IN_DOUBT,
+    ShardState.SUBMITTED,
+)
 
 
 def drive(work: Workplace, partitions: Sequence[str], *, run_id: str | None, tell: Tell) -> Steps:
     """Watch, collect and retry until nothing moves any more; returns where each partition stands.
 
-    Raises the provider's refusal when a person has to act; a passing fault is waited out.
+    Raises the provider's refusal when a person has to act, one of whole batches when all else is
+    done; a passing fault is waited out.
     """
+    refusal: Refused | None = None
     while True:
         with waited_out():
-            watching.watch(work)
+            _watch(work)
         steps = of(work, partitions)
         tell(steps)
-        acted = _act(work, steps, run_id)
-        if not acted and not any(step in _MOVING for step, _ in steps.values()):
-            return steps
-        if not acted:
+        if not any(step in _MOVING for step, _ in steps.values()):
+            break
+        moved = False
+        with waited_out():
+            collected = _collect(work, steps)
+            if collected is not None and collected.refusal is not None:
+                refusal = collected.refusal
+            moved = _send(work, steps, run_id) or collected is not None
+        if not moved:
+            _stop_at_another_account(work, steps)
             work.sleep(work.settings.poll_seconds)
+    if refusal is not None:
+        raise refusal
+    return steps
 
 
 def of(work: Workplace, partitions: Sequence[str]) -> Steps:
@@ -57,18 +74,36 @@ def waited_out() -> Iterator[None]:
         log.warning("the provider is not answering: %s", error)
 
 
-def _act(work: Workplace, steps: Steps, run_id: str | None) -> bool:
-    collect = list(_at(steps, Step.COLLECT))
-    send = [*_at(steps, Step.SUBMIT), *_at(steps, Step.RETRY)]
-    if collect:
-        with waited_out():
-            collecting.collect(work, collect)
-    if send:
-        done = sending.submit(work, send, run_id=run_id)
-        if done.problem is not None and not waiting_helps(done.problem):
-            raise done.problem
-    return bool(collect or send)
+def _watch(work: Workplace) -> None:
+    problem = watching.watch(work).problem
+    if problem is not None:
+        raise problem
 
 
-def _at(steps: Steps, wanted: Step) -> Iterator[str]:
-    return (name for name, (step, _) in steps.items() if step is wanted)
+def _collect(work: Workplace, steps: Steps) -> collecting.Collected | None:
+    names = _at(steps, Step.COLLECT)
+    return collecting.collect(work, names) if names else None
+
+
+def _send(work: Workplace, steps: Steps, run_id: str | None) -> bool:
+    """Send what is due; False when that changed nothing at the provider."""
+    names = [*_at(steps, Step.SUBMIT), *_at(steps, Step.RETRY)]
+    if not names:
+        return False
+    done = sending.submit(work, names, run_id=run_id)
+    if done.problem is not None and not waiting_helps(done.problem):
+        raise done.problem
+    return bool(done.sent or done.adopted)
+
+
+def _at(steps: Steps, wanted: Step) -> list[str]:
+    return [name for name, (step, _) in steps.items() if step is wanted]
+
+
+def _stop_at_another_account(work: Workplace, steps: Steps) -> None:
+    """Waiting is in vain when all that is on its way belongs to a key we do not have."""
+    names = [name for name, (step, _) in steps.items() if step in _MOVING]
+    waiting = work.ledger.shards(work.job.name, partitions=names, states=_ON_THE_WAY)
+    foreign = [s for s in waiting if s.account is not None and s.account != work.client.account]
+    if foreign and len(foreign) == len(waiting):
+        raise collecting.another_account(foreign)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,10 +21,12 @@ from batch_pipeline.model import (
 from batch_pipeline.pipeline import (
     building,
     collecting,
+    planning,
     reporting,
     running,
     sending,
     standing,
+    stopping,
     watching,
 )
 from batch_pipeline.pipeline.workplace import Workplace, utc_now
@@ -45,7 +48,7 @@ class Pipeline:
     work: Workplace
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - the world comes in as arguments
         cls,
         job: BatchJob,
         *,
@@ -81,8 +84,8 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Give back the ledger's connections."""
-        self.work.ledger.close()
+        """Give back the connections of ledger and provider."""
+        self.work.close()
 
     @property
     def job(self) -> BatchJob:
@@ -115,6 +118,10 @@ class Pipeline:
         """Fetch what has ended and land the partitions whose rows are all answered."""
         return collecting.collect(self.work, list(partitions))
 
+    def reparse(self, partitions: Iterable[str]) -> collecting.Collected:
+        """Make outcomes and results anew from the raw bytes in the store: no key, no network."""
+        return collecting.reparse(self.work, list(partitions))
+
     def report(self, partitions: Iterable[str]) -> CostReport:
         """What the partitions cost, written to the store; only those that have landed."""
         return reporting.report(self.work, list(partitions))
@@ -131,7 +138,7 @@ class Pipeline:
 
     def cancel(self, partitions: Sequence[str] | None = None) -> list[Shard]:
         """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
-        return sending.cancel(self.work, partitions)
+        return stopping.cancel(self.work, partitions)
 
     def resend(
         self,
@@ -146,7 +153,9 @@ class Pipeline:
         Raises the provider's refusal when a person has to act; what waiting mends is no error.
         """
         names = list(partitions)
-        sending.let_go(self.work, names, lost=lost)
+        for name in names:
+            planning.table(self.work, name)  # what was never built must leave no trace
+        stopping.let_go(self.work, names, lost=lost)
         sent = sending.submit(self.work, names, run_id=run_id, only=only)
         if sent.problem is not None and not running.waiting_helps(sent.problem):
             raise sent.problem
@@ -197,7 +206,7 @@ class Pipeline:
         if partitions and (first or last):
             raise UsageError("--partition names partitions, --from and --to a range: use one.")
         if partitions:
-            return list(dict.fromkeys(partitions))
+            return self._named(partitions, built=built)
         there = list(self.steps()) if built else self.partitions()
         chosen = within(there, first, last)
         if not chosen:
@@ -205,6 +214,15 @@ class Pipeline:
             span = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
             raise UsageError(f"{self.job.name}: no partition{span} {what}.")
         return chosen
+
+    def _named(self, partitions: Sequence[str], *, built: bool) -> list[str]:
+        known = self.steps() if built else {}
+        for name in partitions:
+            if built and name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"Did you mean {near[0]!r}?" if near else "`status` lists those that were."
+                raise UsageError(f"{self.job.name}: partition {name!r} was never built. {hint}")
+        return list(dict.fromkeys(partitions))
 
     def standing(self, steps: running.Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
-from batch_pipeline.errors import NotFound
-from batch_pipeline.model import Observation, PartitionSummary, Shard, ShardState
+from batch_pipeline.errors import NotFound, OutOfCredit
+from batch_pipeline.model import (
+    TERMINAL,
+    Observation,
+    PartitionSummary,
+    RemoteStatus,
+    Shard,
+    ShardState,
+)
+from batch_pipeline.pipeline.sending import drop_duplicate, one_line_too_large
 from batch_pipeline.pipeline.workplace import Workplace
-from batch_pipeline.policy.lifecycle import Step, Verdict, backoff, next_step, verdict
+from batch_pipeline.policy.lifecycle import (
+    Step,
+    Verdict,
+    backoff,
+    is_out_of_credit,
+    is_too_much,
+    next_step,
+    verdict,
+)
+from batch_pipeline.stages.shards import split
 
 log = logging.getLogger("batch_pipeline")
 
@@ -25,35 +42,36 @@ class Watched:
     looked: bool  # False: nothing in flight, or somebody looked within the interval
     changed: tuple[Shard, ...] = ()
     foreign: tuple[Shard, ...] = ()
+    problem: OutOfCredit | None = None  # a batch was refused for it, and is planned again
 
 
 def watch(work: Workplace) -> Watched:
     """Ask the provider about everything in flight and write it to the ledger."""
-    provider = work.job.target.provider
-    in_flight = work.ledger.to_poll(provider)
+    in_flight = work.ledger.to_poll(work.job.target.provider)
     if not any(shard.job == work.job.name for shard in in_flight):
         return Watched(looked=False)
-    client = work.client
-    ours = [shard for shard in in_flight if shard.account == client.account]
+    account = work.client.account
+    ours = [shard for shard in in_flight if shard.account == account]
     foreign = tuple(
-        shard
-        for shard in in_flight
-        if shard.account != client.account and shard.job == work.job.name
+        shard for shard in in_flight if shard.account != account and shard.job == work.job.name
     )
     if not ours or not _our_turn(work):
         return Watched(looked=False, foreign=foreign)
-    observations = list(_observe(work, ours))
+    observations = _observe(work, ours)
     verdicts = {seen.batch_id: verdict(seen, now=work.now()) for seen in observations}
     changed = work.ledger.observe(
-        client.account,
+        account,
         observations,
         now=work.now(),
         ended=[batch for batch, said in verdicts.items() if said is Verdict.COLLECT],
     )
     by_batch = {shard.batch_id: shard for shard in ours}
     for seen in observations:
-        _act(work, by_batch[seen.batch_id], seen, verdicts[seen.batch_id])
-    return Watched(looked=True, changed=tuple(changed), foreign=foreign)
+        shard = by_batch[seen.batch_id]
+        alone = _queue_is_ours(shard, ours, observations)
+        _act(work, shard, seen, verdicts[seen.batch_id], queue_is_ours=alone)
+    problem = _out_of_credit(observations)
+    return Watched(looked=True, changed=tuple(changed), foreign=foreign, problem=problem)
 
 
 def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
@@ -73,21 +91,44 @@ def _our_turn(work: Workplace) -> bool:
     )
 
 
-def _observe(work: Workplace, shards: Sequence[Shard]) -> Iterator[Observation]:
-    waited_for = {shard.batch_id: shard for shard in shards}
+def _observe(work: Workplace, shards: Sequence[Shard]) -> list[Observation]:
+    """What the listing says of the shards' batches; those it leaves out are asked for alone."""
     since = min(shard.created_at or work.now() for shard in shards) - _MARGIN
-    for seen in work.client.observe(since=since):
-        if waited_for.pop(seen.batch_id, None) is not None:
-            yield seen
-        if not waited_for:
-            return
-    for batch_id, shard in waited_for.items():
-        seen_alone = _alone(work, shard, str(batch_id))
-        if seen_alone is not None:
-            yield seen_alone
+    listed = {seen.batch_id: seen for seen in work.client.observe(since=since)}
+    _drop_duplicates(work, shards, listed.values())
+    return [
+        seen
+        for shard in shards
+        if (seen := listed.get(shard.batch_id or "") or _alone(work, shard)) is not None
+    ]
 
 
-def _alone(work: Workplace, shard: Shard, batch_id: str) -> Observation | None:
+def _drop_duplicates(
+    work: Workplace, shards: Sequence[Shard], listed: Iterable[Observation]
+) -> None:
+    """Stop batches that carry a shard's intent and are not its batch: they showed up too late."""
+    by_intent = {shard.intent: shard for shard in shards if shard.intent}
+    for seen in listed:
+        shard = by_intent.get(seen.metadata.get("intent", ""))
+        if shard is None or seen.batch_id == shard.batch_id or _is_over(seen):
+            continue
+        taken = work.ledger.submitted(
+            shard.shard_id,
+            observation=seen,
+            account=work.client.account,
+            run_id=shard.run_id,
+            now=work.now(),
+        )
+        if not taken:
+            drop_duplicate(work, shard, seen)
+
+
+def _is_over(seen: Observation) -> bool:
+    return seen.status in TERMINAL or seen.status is RemoteStatus.ENDING
+
+
+def _alone(work: Workplace, shard: Shard) -> Observation | None:
+    batch_id = str(shard.batch_id)
     try:
         return work.client.retrieve(batch_id)
     except NotFound as error:
@@ -98,21 +139,17 @@ def _alone(work: Workplace, shard: Shard, batch_id: str) -> Observation | None:
                 message=f"{error} Its answers cannot be fetched. "
                 "`batch-pipeline retry --lost` sends its rows again, at their full price.",
                 now=work.now(),
+                batch_id=batch_id,
             )
         return None
 
 
-def _act(work: Workplace, shard: Shard, seen: Observation, said: Verdict) -> None:
+def _act(
+    work: Workplace, shard: Shard, seen: Observation, said: Verdict, *, queue_is_ours: bool
+) -> None:
     match said:
         case Verdict.REQUEUE:
-            message = seen.problems[0].message if seen.problems else "the queue is full"
-            work.ledger.requeue(
-                shard.shard_id,
-                message=message,
-                not_before=work.now() + backoff(shard.tries),
-                now=work.now(),
-                count_try=True,
-            )
+            _requeue(work, shard, seen, queue_is_ours=queue_is_ours)
         case Verdict.CANCEL:
             log.warning("batch outlived its window", extra={"batch": seen.batch_id})
             work.client.cancel(seen.batch_id)
@@ -120,6 +157,44 @@ def _act(work: Workplace, shard: Shard, seen: Observation, said: Verdict) -> Non
             log.info("batch ended", extra={"batch": seen.batch_id, "status": seen.raw_status})
         case Verdict.WAIT:
             pass
+
+
+def _requeue(work: Workplace, shard: Shard, seen: Observation, *, queue_is_ours: bool) -> None:
+    """Plan a batch again that was refused for what passes; in two, if it alone is too much."""
+    message = seen.problems[0].message
+    moved = work.ledger.requeue(
+        shard.shard_id,
+        message=message,
+        not_before=work.now() + backoff(shard.tries),
+        now=work.now(),
+        count_try=True,
+        batch_id=seen.batch_id,
+    )
+    if not (moved and queue_is_ours and is_too_much(seen, tries=shard.tries)):
+        return
+    if shard.requests == 1:
+        told = f"{message} {one_line_too_large(shard)}"
+        work.ledger.failed(shard.shard_id, message=told, now=work.now())
+        return
+    halves = split(shard, folder=work.store.shards_dir(shard.job))
+    work.ledger.replace(shard.shard_id, halves, message=message, now=work.now())
+
+
+def _queue_is_ours(shard: Shard, ours: Sequence[Shard], seen: Sequence[Observation]) -> bool:
+    """True when nothing else of ours for the model waits or runs at the provider."""
+    running = {one.batch_id for one in seen if one.status not in TERMINAL}
+    return not any(one.model == shard.model and one.batch_id in running for one in ours)
+
+
+def _out_of_credit(observations: Sequence[Observation]) -> OutOfCredit | None:
+    for seen in observations:
+        if is_out_of_credit(seen):
+            said = seen.problems[0].message
+            return OutOfCredit(
+                f"Batch {seen.batch_id} was refused: {said} Nothing of it ran. Add credit or "
+                "raise the limit, then run again; what is in flight goes on meanwhile."
+            )
+    return None
 
 
 def in_flight(summary: PartitionSummary) -> int:

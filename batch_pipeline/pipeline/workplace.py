@@ -26,6 +26,8 @@ from batch_pipeline.spec import BatchJob
 from batch_pipeline.store.files import Store
 from batch_pipeline.store.ledger import Ledger
 
+_LOOK_AGAIN = 1.0  # seconds between two tries to take a lease
+
 
 def utc_now() -> datetime:
     """The wall clock, aware."""
@@ -34,14 +36,23 @@ def utc_now() -> datetime:
 
 def own_name() -> str:
     """Who claims: host, process and a random part, so that a dead claimant can be recognised."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    return f"{_host()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+def _host() -> str:
+    """Where our process numbers mean something: containers of one host name have their own."""
+    try:
+        space = str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:  # no Linux, so no such containers
+        space = "0"
+    return f"{socket.gethostname()}/{space}"
 
 
 def is_dead(owner: str) -> bool:
     """True only when *owner* was a process of this very host that is surely gone."""
     host, _, rest = owner.partition(":")
     pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit():
+    if host != _host() or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
@@ -75,6 +86,13 @@ class Workplace:
             patience = replace(patience, tries=1, answer=10.0)
         return registry.client(self.job.target.provider, self.env, patience=patience)
 
+    def close(self) -> None:
+        """Give back the connections of ledger and client."""
+        self.ledger.close()
+        made = self.__dict__.get("client")  # never made is never opened
+        if made is not None:
+            made.close()
+
     @property
     def prices(self) -> Prices:
         """Today's prices, the job's overrides first; asked for anew, for a run may be long."""
@@ -94,21 +112,43 @@ class Workplace:
             "temp_directory": str(scratch),
         }
         with duckdb.connect(config=config) as con:
+            con.execute("SET enable_progress_bar = false")  # it would print into --json
             yield con
 
     @contextmanager
     def lease(self, name: str, *, seconds: float, patience: float = 60.0) -> Iterator[None]:
         """Hold the ledger's named lease; Throttled when somebody else keeps it for *patience*."""
         waited = 0.0
-        while not self.ledger.lock(name, owner=self.owner, now=self.now(), lease=seconds):
+        while not self._taken(name, seconds):
             if waited >= patience:
                 raise Throttled(
                     f"{name}: another run has been at this for {patience:.0f} s. "
                     "It will finish it, or its lease will run out; then this can be run again."
                 )
-            self.sleep(0.2)
-            waited += 0.2
+            self.sleep(_LOOK_AGAIN)
+            waited += _LOOK_AGAIN
         try:
             yield
         finally:
             self.ledger.unlock(name, owner=self.owner)
+
+    def still_holds(self, name: str, *, seconds: float) -> None:
+        """Prolong a lease before what it protects is written; Throttled when it was lost."""
+        ours = self.ledger.holder(name) == self.owner
+        if not ours or not self._taken(name, seconds):
+            raise Throttled(
+                f"{name}: this run took longer than its lease of {seconds:.0f} s, and another one "
+                "took over. Nothing was written; run it again."
+            )
+
+    def _taken(self, name: str, seconds: float) -> bool:
+        if self._locked(name, seconds):
+            return True
+        holder = self.ledger.holder(name)
+        if holder is None or not is_dead(holder):
+            return False
+        self.ledger.unlock(name, owner=holder)  # killed: nobody else would give it back
+        return self._locked(name, seconds)
+
+    def _locked(self, name: str, seconds: float) -> bool:
+        return self.ledger.lock(name, owner=self.owner, now=self.now(), lease=seconds)

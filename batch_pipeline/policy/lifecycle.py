@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -11,15 +11,18 @@ from batch_pipeline.model import (
     Observation,
     PartitionSummary,
     RemoteStatus,
-    Shard,
     ShardState,
 )
 
 TOKEN_LIMIT = "token_limit_exceeded"  # noqa: S105 - a provider's error code, no secret
+NO_CREDIT = frozenset({"billing_hard_limit_reached", "insufficient_quota", "billing_not_active"})
 OVERDUE = timedelta(hours=1)
 """Grace after a batch's window before we cancel it ourselves."""
 SETTLING = timedelta(seconds=60)
 """How long a batch that completed may lack the files its counts promise."""
+SETTLING_STOPPED = timedelta(minutes=30)
+"""The same of one that was cancelled or expired: rows were seen 25 minutes late."""
+_TRIES_BEFORE_CUT = 2
 
 
 class Step(StrEnum):
@@ -50,17 +53,16 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
     """The one next step; what is paid for is fetched before anything else is decided."""
     counts, shards = summary.counts, summary.shards
     waiting = any(shards.get(state) for state in _WAITING)
-    in_flight = waiting or bool(shards.get(ShardState.SUBMITTED))
+    held = counts.held is not None
     if shards.get(ShardState.ENDED):
         return Step.COLLECT
-    held = counts.held is not None
     if waiting and not held and summary.next_due is not None and summary.next_due <= now:
         return Step.SUBMIT
-    if in_flight:
+    if shards.get(ShardState.SUBMITTED) or (waiting and not held):
         return Step.WAIT
     if _stale(summary):
         return Step.COLLECT
-    if shards.get(ShardState.FAILED):
+    if waiting or shards.get(ShardState.FAILED):
         return Step.BLOCKED
     if counts.unanswered or counts.landed < 0:
         return Step.UNSENT
@@ -73,13 +75,23 @@ def verdict(observation: Observation, *, now: datetime) -> Verdict:
         overdue = observation.expires_at is not None and now > observation.expires_at + OVERDUE
         ending = observation.status is RemoteStatus.ENDING
         return Verdict.CANCEL if overdue and not ending else Verdict.WAIT
-    if observation.status is RemoteStatus.FAILED and any(
-        problem.code == TOKEN_LIMIT for problem in observation.problems
-    ):
+    if _queue_was_full(observation) or is_out_of_credit(observation):
         return Verdict.REQUEUE
-    if _files_still_to_come(observation) and now < _ended(observation) + SETTLING:
+    completed = observation.status is RemoteStatus.COMPLETED
+    patience = SETTLING if completed else SETTLING_STOPPED
+    if _files_still_to_come(observation) and now < _ended(observation) + patience:
         return Verdict.WAIT
     return Verdict.COLLECT
+
+
+def is_out_of_credit(observation: Observation) -> bool:
+    """True when billing stopped the batch: a person has to act, and its rows are not at fault."""
+    return _failed_for(observation, NO_CREDIT)
+
+
+def is_too_much(observation: Observation, *, tries: int) -> bool:
+    """True when a shard was too often more than an empty queue takes: it is cut in two."""
+    return _queue_was_full(observation) and tries >= _TRIES_BEFORE_CUT
 
 
 def backoff(tries: int, *, retry_after: float | None = None) -> timedelta:
@@ -90,24 +102,30 @@ def backoff(tries: int, *, retry_after: float | None = None) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def ready_to_land(shards: Iterable[Shard]) -> bool:
-    """True when no shard still owes the partition an outcome."""
-    owing = {*_WAITING, ShardState.SUBMITTED, ShardState.ENDED}
-    return not any(shard.state in owing for shard in shards)
-
-
 def _stale(summary: PartitionSummary) -> bool:
     counts = summary.counts
-    nothing_to_send = counts.requests == counts.rejected
+    nothing_to_send = counts.digest != "" and counts.requests == counts.rejected
     if counts.landed < 0 and counts.collected == 0:
         return nothing_to_send
     return counts.landed != counts.collected
 
 
+def _queue_was_full(observation: Observation) -> bool:
+    return _failed_for(observation, {TOKEN_LIMIT})
+
+
+def _failed_for(observation: Observation, codes: AbstractSet[str]) -> bool:
+    failed = observation.status is RemoteStatus.FAILED
+    return failed and any(problem.code in codes for problem in observation.problems)
+
+
 def _files_still_to_come(observation: Observation) -> bool:
+    if observation.status is RemoteStatus.FAILED:  # no row ran
+        return False
     missing_output = observation.completed > 0 and observation.output_file_id is None
     missing_errors = observation.failed > 0 and observation.error_file_id is None
-    return observation.status is RemoteStatus.COMPLETED and (missing_output or missing_errors)
+    neither = observation.output_file_id is None and observation.error_file_id is None
+    return missing_output or missing_errors or (observation.total > 0 and neither)
 
 
 def _ended(observation: Observation) -> datetime:

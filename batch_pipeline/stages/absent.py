@@ -61,7 +61,7 @@ def _unnamed(kind: FailureKind, what: str) -> Verdict:
 
 def _refused(observation: Observation) -> Absence:
     """A batch refused as a whole: who is to blame, by line or altogether."""
-    about_all = next((p for p in observation.problems if _is_about_all(p)), None)
+    about_all = next((p for p in observation.problems if is_about_all(p)), None)
     if about_all is not None:
         return Absence(_blamed(about_all), {})
     lines = _first_of_each_line(observation.problems)
@@ -72,7 +72,8 @@ def _refused(observation: Observation) -> Absence:
     return Absence(Verdict(FailureKind.CANCELLED, BATCH_FAILED, message), lines)
 
 
-def _is_about_all(problem: BatchProblem) -> bool:
+def is_about_all(problem: BatchProblem) -> bool:
+    """True when the problem, although it may name a line, is one of every request of the batch."""
     if problem.line is None or problem.code in _WHOLE_BATCH | _PASSES:
         return True
     return problem.code == "invalid_request" and problem.param in _WHOLE_PARAMS

@@ -20,10 +20,13 @@ from batch_pipeline.model import (
 from batch_pipeline.policy.lifecycle import (
     OVERDUE,
     SETTLING,
+    SETTLING_STOPPED,
     TOKEN_LIMIT,
     Step,
     Verdict,
     backoff,
+    is_out_of_credit,
+    is_too_much,
     next_step,
     verdict,
 )
@@ -90,8 +93,18 @@ def test_failed_rows_go_again_once_everything_has_landed() -> None:
 def test_what_a_person_cancelled_is_not_sent_again_by_itself() -> None:
     held = replace(LANDED, failed=2, retryable=2, held="cancelled by a person")
     assert next_step(summary(held), now=NOW) is Step.DONE
-    assert next_step(summary(held, planned=1, due=NOW), now=NOW) is Step.WAIT
     assert next_step(summary(held, ended=1), now=NOW) is Step.COLLECT
+    assert next_step(summary(held, in_doubt=1, submitted=1, due=NOW), now=NOW) is Step.WAIT
+
+
+@pytest.mark.parametrize("state", ["planned", "submitting", "in_doubt"])
+def test_what_was_on_its_way_when_a_person_cancelled_waits_for_a_person(state: str) -> None:
+    held = replace(BUILT, held="cancelled by a person")
+    assert next_step(summary(held, due=NOW, **{state: 1}), now=NOW) is Step.BLOCKED
+
+
+def test_a_partition_that_was_never_built_asks_for_nothing() -> None:
+    assert next_step(summary(PartitionCounts(job="j", partition="p")), now=NOW) is Step.UNSENT
 
 
 def test_a_failed_shard_blocks_once_the_rest_has_landed() -> None:
@@ -149,6 +162,7 @@ def test_a_full_queue_is_no_failure_of_the_rows() -> None:
     problem = BatchProblem(TOKEN_LIMIT, "Enqueued token limit reached")
     assert verdict(seen(RemoteStatus.FAILED, problems=(problem,)), now=NOW) is Verdict.REQUEUE
     other = BatchProblem("model_not_found", "no such model", line=1)
+    assert not is_out_of_credit(seen(RemoteStatus.FAILED, problems=(problem, other)))
     assert verdict(seen(RemoteStatus.FAILED, problems=(other,)), now=NOW) is Verdict.COLLECT
 
 
@@ -161,11 +175,41 @@ def test_a_completed_batch_without_its_files_is_looked_at_again(facts: dict[str,
     assert verdict(early, now=NOW + SETTLING) is Verdict.COLLECT
 
 
+@pytest.mark.parametrize("code", ["billing_hard_limit_reached", "insufficient_quota"])
+def test_a_batch_that_billing_stopped_is_sent_again_once_there_is_credit(code: str) -> None:
+    stopped = seen(RemoteStatus.FAILED, problems=(BatchProblem(code, "No credit."),))
+    assert is_out_of_credit(stopped)
+    assert verdict(stopped, now=NOW) is Verdict.REQUEUE
+    assert not is_out_of_credit(replace(stopped, status=RemoteStatus.COMPLETED))
+
+
+def test_a_shard_that_an_empty_queue_refuses_again_and_again_is_cut() -> None:
+    full = seen(RemoteStatus.FAILED, problems=(BatchProblem(TOKEN_LIMIT, "Too many tokens"),))
+    assert [is_too_much(full, tries=tries) for tries in range(4)] == [False, False, True, True]
+    other = replace(full, problems=(BatchProblem("server_error", "Oops"),))
+    assert not is_too_much(other, tries=9)
+
+
+@pytest.mark.parametrize("status", [RemoteStatus.EXPIRED, RemoteStatus.CANCELLED])
+@pytest.mark.parametrize("facts", [{}, {"completed": 4, "error_file_id": "e"}])
+def test_a_stopped_batch_has_half_an_hour_to_show_its_rows(
+    status: RemoteStatus, facts: dict[str, object]
+) -> None:
+    stopped = seen(status, ended_at=NOW, **facts)
+    assert verdict(stopped, now=NOW + timedelta(minutes=25)) is Verdict.WAIT
+    assert verdict(stopped, now=NOW + SETTLING_STOPPED) is Verdict.COLLECT
+
+
 @pytest.mark.parametrize(
     "status", [RemoteStatus.COMPLETED, RemoteStatus.EXPIRED, RemoteStatus.CANCELLED]
 )
-def test_every_other_end_is_collected(status: RemoteStatus) -> None:
-    assert verdict(seen(status), now=NOW) is Verdict.COLLECT
+def test_every_end_that_shows_its_files_is_collected(status: RemoteStatus) -> None:
+    assert verdict(seen(status, error_file_id="e"), now=NOW) is Verdict.COLLECT
+
+
+def test_a_batch_of_which_no_row_ran_has_no_files_to_wait_for() -> None:
+    assert verdict(seen(RemoteStatus.FAILED), now=NOW) is Verdict.COLLECT
+    assert verdict(seen(RemoteStatus.CANCELLED, total=0), now=NOW) is Verdict.COLLECT
 
 
 def test_a_refused_shard_waits_longer_each_time_but_never_above_a_quarter_hour() -> None:

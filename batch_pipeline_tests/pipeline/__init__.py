@@ -1,0 +1,1 @@
+"""Tests of the shell: whole loops over the simulator, on a clock of their own."""

@@ -1,0 +1,63 @@
+"""A killed process at every boundary of an effect: nothing is lost and nothing is sent twice."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline_tests.crashing import Crasher, Place, crasher
+from batch_pipeline_tests.world import DAYS, live
+
+DAY = DAYS[0]
+FAULTS = {
+    "rows": [
+        {"becomes": "expired", "custom_id": "r-003*", "first_times": 1},
+        {"becomes": "refused", "custom_id": "r-004*"},
+    ]
+}
+CLIENT = "batch_pipeline.providers.openai:OpenAIClient"
+LEDGER = "batch_pipeline.store.ledger:Ledger"
+SHELL = "batch_pipeline.pipeline"
+PLACES: dict[str, Place] = {
+    "half of the requests are replaced": (f"{SHELL}.building:_swap", "before", 1),
+    "the requests are replaced, the ledger does not know": (f"{SHELL}.building:_swap", "after", 1),
+    "the requests are built": (f"{SHELL}.planning:plan", "before", 1),
+    "shards are cut": (f"{LEDGER}.plan", "before", 1),
+    "shards are planned": (f"{LEDGER}.plan", "after", 1),
+    "a shard is claimed": (f"{CLIENT}.upload", "before", 1),
+    "a shard is uploaded": (f"{CLIENT}.upload", "after", 1),
+    "a batch is created": (f"{CLIENT}.create", "after", 1),
+    "a batch has ended": (f"{SHELL}.collecting:collect", "before", 1),
+    "the answers are half downloaded": (f"{CLIENT}._stream", "after", 1),
+    "one of two result files is there": (f"{CLIENT}.download", "after", 1),
+    "the answers are downloaded": (f"{SHELL}.collecting:decode_shard", "before", 1),
+    "the outcomes are written": (f"{LEDGER}.collected", "before", 1),
+    "the outcomes are known to the ledger": (f"{LEDGER}.collected", "after", 1),
+    "the results are written": (f"{LEDGER}.landed", "before", 1),
+    "the retry is claimed": (f"{CLIENT}.upload", "before", 2),
+    "the retry's batch is created": (f"{CLIENT}.create", "after", 2),
+}
+
+
+@pytest.fixture(scope="module")
+def killer() -> Iterator[Crasher]:
+    with crasher() as started:
+        yield started
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_a_process_killed_when(place: Place, killer: Crasher, tmp_path: Path) -> None:
+    with live(tmp_path, faults=FAULTS) as world:
+        ended = killer.run(place, ["run", str(world.job_file()), "--json"], world.whole_env)
+        assert ended == -signal.SIGKILL
+        assert world.run()[DAY][0] is Step.DONE
+        assert [row["id"] for row in world.results()] == [f"r/{n:03d}" for n in range(5)]
+        assert list(world.became().values()) == [*["succeeded"] * 4, "refused"]
+        sent = {name[:5]: times for name, times in world.sim.submissions().items()}
+        assert sent == {"r-000": 1, "r-001": 1, "r-002": 1, "r-003": 2, "r-004": 1}
+        assert len(world.batches) == 2
+        assert sorted(row["attempt"] for row in world.outcomes()) == [1, 1, 1, 1, 1, 2]

@@ -1,0 +1,299 @@
+"""The command line: numbers on stdout, one clear message on stderr, an exit code to rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
+
+with warnings.catch_warnings():  # typer asks click for names that click means to drop
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from batch_pipeline.cli import main
+
+ROOT = Path(__file__).parents[1]
+DAY, NEXT = DAYS[:2]
+EXPIRED = {"rows": [{"becomes": "expired", "custom_id": "r-001*", "first_times": 1}]}
+REFUSED = {"rows": [{"becomes": "refused", "custom_id": "r-002*"}]}
+
+
+class Typed:
+    """What came of a command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def document(self) -> Any:  # noqa: ANN401 - JSON
+        """The one document on stdout."""
+        return json.loads(self.out)
+
+
+Type = Callable[..., Typed]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with live(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def typed(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Type:
+    """Type a command; `JOB` stands for the world's job file."""
+    for name, value in world.whole_env.items():
+        monkeypatch.setenv(name, value)
+    job = world.job_file()
+
+    def command(*args: str) -> Typed:
+        with pytest.raises(SystemExit) as ended:
+            main([str(job) if arg == "JOB" else arg for arg in args])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert KEY not in said.out + said.err
+        return Typed(int(ended.value.code or 0), said.out, said.err)
+
+    return command
+
+
+def test_a_run_accounts_for_every_request_and_ends_well(world: World, typed: Type) -> None:
+    done = typed("run", "JOB", "--json")
+    assert done.code == 0
+    assert (done.document["requests"], done.document["succeeded"]) == (5, 5)
+    assert done.document["partitions"][DAY]["step"] == "done"
+    assert done.document["report"]["simulated"] is True
+    again = typed("run", "JOB")
+    assert (again.code, len(world.batches)) == (0, 1)
+    assert "SIMULATED" in again.out
+    assert "5 succeeded" in again.out
+
+
+def test_failed_rows_are_an_exit_code_of_their_own(world: World, typed: Type) -> None:
+    world.sim.faults(REFUSED)
+    done = typed("run", "JOB", "--json")
+    assert (done.code, done.document["failed"]) == (3, 1)
+    assert "1 requests failed for good" in done.err
+
+
+def test_a_run_without_waiting_sends_and_a_later_one_resumes(world: World, typed: Type) -> None:
+    sent = typed("run", "JOB", "--no-wait", "--json")
+    assert (sent.code, sent.document["report"]) == (0, None)
+    status = typed("status", "JOB", "--json").document
+    assert status["shards"][0]["state"] == "submitted"
+    assert typed("run", "JOB").code == 0
+    assert len(world.batches) == 1
+
+
+def test_the_status_comes_from_the_ledger_alone(world: World, typed: Type) -> None:
+    world.sim.faults({"calls": [{"do": "fail", "operation": "create", "status": 429}]})
+    typed("run", "JOB", "--no-wait")
+    calls = len(world.sim.log())
+    told = typed("status", "JOB")
+    assert told.code == 0
+    assert DAY in told.out
+    assert "(planned): openai: create of a batch" in told.out
+    assert len(world.sim.log()) == calls
+
+
+def test_a_retry_sends_what_is_named(world: World, typed: Type) -> None:
+    world.sim.faults(REFUSED)
+    typed("run", "JOB")
+    world.sim.faults(None)
+    assert typed("retry", "JOB", "--json").document["failed"] == 1  # the policy leaves it alone
+    assert len(world.batches) == 1
+    told = typed("retry", "JOB", "--kind", "refused", "--partition", DAY)
+    assert (told.code, len(world.batches)) == (0, 2)
+    assert "1 requests sent again." in told.out
+
+
+def test_a_retry_by_custom_id_or_run_takes_nothing_else(world: World, typed: Type) -> None:
+    world.sim.faults({"rows": [{"becomes": "refused", "custom_id": "r-00[23]*"}]})
+    typed("run", "JOB")
+    ids = {row["id"]: row["custom_id"] for row in world.results()}
+    [run_id] = {row["run_id"] for row in world.results()}
+    world.sim.faults(None)
+    assert typed("retry", "JOB", "--custom-id", ids["r/002"]).code == 3
+    assert typed("retry", "JOB", "--run", run_id).code == 0  # only r/003 failed last in that run
+    assert sum(world.sim.submissions().values()) == 7
+
+
+def test_expired_rows_go_again_by_themselves(world: World, typed: Type) -> None:
+    world.sim.faults(EXPIRED)
+    done = typed("run", "JOB", "--json")
+    assert (done.code, [s["attempt"] for s in done.document["shards"]]) == (0, [1, 2])
+
+
+def test_partitions_are_named_or_a_range(world: World, typed: Type) -> None:
+    world.write_rows({NEXT: rows(2)})
+    one = typed("run", "JOB", "--partition", NEXT, "--json").document
+    assert list(one["partitions"]) == [NEXT]
+    both = typed("run", "JOB", "--from", DAY, "--to", NEXT, "--json").document
+    assert both["requests"] == 7
+    report = typed("report", "JOB", "--from", NEXT, "--json").document
+    assert report["total"]["requests"] == 2
+    assert "$" in typed("report", "JOB").out
+    assert world.sendings == {1}
+
+
+def test_cancel_takes_back_and_says_what(world: World, typed: Type) -> None:
+    world.sim.faults({"batches": [{"do": "stall", "after": 0.4, "nth": 1}]})
+    typed("run", "JOB", "--no-wait")
+    stopped = typed("cancel", "JOB", "--json")
+    assert len(stopped.document["cancelled"]) == 1
+    assert "0 shards" not in typed("cancel", "JOB").out
+    world.sim.advance(30)
+    done = typed("run", "JOB", "--json")
+    assert (done.code, done.document["succeeded"]) == (0, 5)
+
+
+def test_reparse_needs_no_key(world: World, typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed("run", "JOB")
+    before = world.digests()
+    monkeypatch.delenv("OPENAI_API_KEY")
+    for path in (world.store.root / "outcomes").rglob("*.parquet"):
+        path.unlink()
+    assert typed("reparse", "JOB", "--json").document["partitions"] == [DAY]
+    assert "1 shards read again" in typed("reparse", "JOB").out
+    assert {k: v for k, v in world.digests().items() if "report" not in k} == {
+        k: v for k, v in before.items() if "report" not in k
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run", "no_such_job"], "there is no job 'no_such_job'"),
+        (["run", "no/such/file.yaml"], "cannot be read"),
+        (["run", "JOB", "--partition", "2030-01-01"], "has no files"),
+        (["run", "JOB", "--partition", DAY, "--from", DAY], "use one"),
+        (["run", "JOB", "--from", "2030-01-01"], "no partition from"),
+        (["status", "JOB"], "no partition was built yet"),
+        (["report", "JOB", "--partition", DAY], "was never built"),
+        (["run", "JOB", "--bad-option"], "No such option"),
+        (["retry", "JOB", "--kind", "sulking"], "sulking"),
+        (["explode", "JOB"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_one_message_and_exit_code_2(
+    world: World, typed: Type, args: list[str], words: str
+) -> None:
+    told = typed(*args)
+    assert (told.code, told.out) == (2, "")
+    assert words in " ".join(told.err.replace("│", " ").split())
+    assert not world.sim.log()
+
+
+def test_a_bad_job_file_is_named_with_its_line(world: World, typed: Type) -> None:
+    path = world.folder / "bad.yaml"
+    path.write_text("name: moods\ndatset: {path: rows, key: id}\n")
+    told = typed("run", str(path))
+    assert told.code == 2
+    assert f"{path}:2: datset: unknown key 'datset'; did you mean 'dataset'?" in told.err
+
+
+@pytest.mark.parametrize("key", ["", "sk-invalid-but-long-enough"])
+def test_a_key_that_does_not_work_is_an_error_and_keeps_what_was_built(
+    world: World, typed: Type, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    told = typed("run", "JOB", "--json")
+    assert (told.code, told.out) == (1, "")
+    assert "OPENAI_API_KEY" in told.err
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert typed("run", "JOB").code == 0
+    assert world.sendings == {1}
+
+
+def test_an_unknown_model_is_said_in_the_providers_words(world: World, typed: Type) -> None:
+    world.job_file(targets=[{"provider": "openai", "model": "gpt-nonesuch"}])
+    told = typed("run", "JOB")
+    assert told.code == 1
+    assert "model_not_found" in told.err
+    assert typed("run", "JOB", "--json").document["failed"] == 5
+
+
+def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, typed: Type) -> None:
+    typed("run", "JOB", "--no-wait")
+    world.sim.advance(30)
+    with world.open() as shell:
+        shell.watch()
+        remote = shell.shards()[0].remote
+        assert remote is not None
+        shell.work.client.delete_file(str(remote.output_file_id))
+    told = typed("run", "JOB")
+    assert told.code == 1
+    assert f"{DAY} is blocked: `batch-pipeline status` says why" in told.err
+    assert "retry --lost" in typed("status", "JOB").out
+    assert typed("retry", "JOB", "--lost", "--json").document["succeeded"] == 5
+
+
+@contextmanager
+def started(world: World, *args: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-u", "-m", "batch_pipeline.cli", *args],
+        cwd=ROOT,
+        env={**os.environ, **world.whole_env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_ctrl_c_leaves_everything_ready_to_go_on(world: World) -> None:
+    world.sim.faults({"batches": [{"do": "stall", "nth": 1}]})
+    polled = threading.Event()
+
+    def look() -> None:
+        while not world.sim.log("list") and not polled.wait(0.05):
+            pass
+        polled.set()
+
+    with started(world, "run", str(world.job_file())) as process:
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        assert polled.wait(60)
+        watcher.join()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in " ".join(err.split())
+    assert "Traceback" not in err
+    world.sim.advance(90_000)
+    with world.open() as shell:
+        assert shell.run([DAY])[DAY][1].counts.succeeded == 5
+
+
+def test_simulate_serves_until_it_is_stopped(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    state = str(world.folder / "state")
+    with started(world, "simulate", "--port", str(port), "--state", state, "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        document = "".join(process.stdout.readline() for _ in range(4))
+        assert json.loads(document)["openai"] == f"http://127.0.0.1:{port}/openai/v1"
+        assert "Simulated batch APIs" in process.stderr.readline()  # now it listens
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/clock") as answer:
+            assert json.load(answer)["speed"] == 1
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[0] == ""
+    assert process.returncode == 0
