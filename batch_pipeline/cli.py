@@ -303,7 +303,10 @@ def _finish(
             )
     failed = sum(summary.counts.failed for _, summary in steps.values())
     if failed and waited:
-        text = f"{failed} requests failed for good; `batch-pipeline retry` can send them again."
+        text = (
+            f"{failed} requests failed for good. `batch-pipeline retry --kind KIND` sends those of "
+            "a kind again, whatever the retry policy says."
+        )
         _err.print(text, highlight=False)
         raise typer.Exit(Exit.FAILED_ROWS)
 

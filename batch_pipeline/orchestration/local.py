@@ -13,7 +13,6 @@ from batch_pipeline.orchestration.history import NEED_TAG
 from batch_pipeline.orchestration.partitions import range_tags
 from batch_pipeline.orchestration.progress import moves
 
-
 _QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 
 

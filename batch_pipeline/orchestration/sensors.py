@@ -12,10 +12,11 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from batch_pipeline.errors import BatchPipelineError, ProviderError
-from batch_pipeline.model import ShardState
+from batch_pipeline.model import Shard, ShardState
 from batch_pipeline.orchestration import progress
 from batch_pipeline.orchestration.asking import MOST_RUNS, Asked, asked
 from batch_pipeline.orchestration.resources import PipelineResource
+from batch_pipeline.pipeline.collecting import another_account
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
@@ -35,9 +36,11 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
     )
     def watch(context: dg.SensorEvaluationContext, pipeline: PipelineResource) -> dg.SensorResult:
         trouble: BatchPipelineError | None = None
+        foreign: tuple[Shard, ...] = ()
         with pipeline.open(job, hurried=True) as shell:
             try:
-                shell.watch()
+                seen = shell.watch()
+                trouble, foreign = seen.problem, seen.foreign
             except BatchPipelineError as error:  # what has ended can still be collected
                 trouble = error
                 context.log.warning(str(error))
@@ -55,7 +58,7 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
             cursor=cursor,
             skip_reason=None
             if requests
-            else _reason(progress.standing(steps, stuck), found, trouble),
+            else _reason(progress.standing(steps, stuck), found, trouble, foreign),
         )
 
     return watch
@@ -65,9 +68,13 @@ def _passes(trouble: BatchPipelineError) -> bool:
     return isinstance(trouble, ProviderError) and waiting_helps(trouble)
 
 
-def _reason(standing: str, found: Asked, trouble: BatchPipelineError | None) -> str:
+def _reason(
+    standing: str, found: Asked, trouble: BatchPipelineError | None, foreign: tuple[Shard, ...]
+) -> str:
     """Why nothing is asked for: how things stand, and what a person should know."""
     notes = [standing, *found.notes]
     if trouble is not None:
         notes.append(f"The provider is not answering: {trouble}")
+    if foreign:
+        notes.append(str(another_account(foreign)))
     return " ".join(notes)

@@ -19,6 +19,7 @@ from batch_pipeline.errors import (
     OutOfCredit,
     ProviderError,
     Refused,
+    StoreError,
     Throttled,
     TooLarge,
     Unauthorized,
@@ -96,6 +97,7 @@ def _with(done: Submission, how: str, shard: Shard) -> Submission:
 
 def _send_one(work: Workplace, shard: Shard, run_id: str | None) -> tuple[str, Shard]:
     client, intent = work.client, uuid4().hex  # the client first: without a key nothing is claimed
+    _check_whole(work, shard)
     lease = work.settings.claim_seconds
     claimed = work.ledger.claim(
         shard.shard_id, owner=work.owner, intent=intent, now=work.now(), lease=lease
@@ -120,6 +122,17 @@ def _send_one(work: Workplace, shard: Shard, run_id: str | None) -> tuple[str, S
         return "waiting", claimed
     log.info("batch submitted", extra=_ids(claimed, observation, account=client.account))
     return "sent", _submitted(work, claimed, observation, run_id)
+
+
+def _check_whole(work: Workplace, shard: Shard) -> None:
+    """Lines are not synced to disk when they are cut: a power cut may have left a part of them."""
+    lines = work.store.shard_lines(shard.job, shard.shard_id)
+    size = lines.stat().st_size if lines.exists() else 0
+    if size != shard.bytes:
+        raise StoreError(
+            f"{lines}: {size:,} bytes of {shard.bytes:,} are there. Nothing of it was sent. "
+            "`batch-pipeline cancel` frees its rows, and `run` cuts them again."
+        )
 
 
 def _found(work: Workplace, shard: Shard) -> Observation | None:

@@ -169,11 +169,18 @@ class Pipeline:
         wait: bool = True,
         tell: running.Tell = lambda _: None,
     ) -> running.Steps:
-        """Build, send, wait, collect and retry until nothing moves; without *wait*: only send."""
+        """Build, send, wait, collect and retry until nothing moves.
+
+        Without *wait* only build and send; then what keeps it from being sent is raised.
+        """
         names = list(partitions)
         self.build(names)
-        self.resend(names, run_id=run_id)
-        return self.follow(names, run_id=run_id, tell=tell) if wait else self.steps_of(names)
+        sent = self.resend(names, run_id=run_id)
+        if wait:
+            return self.follow(names, run_id=run_id, tell=tell)
+        if sent.problem is not None:
+            raise sent.problem
+        return self.steps_of(names)
 
     def follow(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batch_pipeline.model import Shard, ShardState
+from batch_pipeline.pipeline import planning
 from batch_pipeline.pipeline.workplace import Workplace
 
 CANCELLED = "cancelled by a person"
@@ -13,13 +14,17 @@ CANCELLED = "cancelled by a person"
 def cancel(work: Workplace, partitions: Sequence[str] | None) -> list[Shard]:
     """Withdraw what was not sent, and ask the provider to stop what was; returns those shards.
 
-    Batches of another account than ours are left alone: their key can stop them.
+    Rows of other partitions that were planned with them are planned again without them. Batches
+    of another account than ours are left alone: their key can stop them.
     """
     name, ledger = work.job.name, work.ledger
     held = partitions or [counts.partition for counts in ledger.partitions(name)]
     ledger.hold(name, held, reason=CANCELLED, now=work.now())
     planned = ledger.shards(name, partitions=partitions, states=[ShardState.PLANNED])
     ledger.withdraw([shard.shard_id for shard in planned], now=work.now())
+    others = {other for shard in planned for other in shard.partitions} - set(held)
+    if others:
+        planning.plan(work, sorted(others))
     running = ledger.shards(name, partitions=partitions, states=[ShardState.SUBMITTED])
     ours = [shard for shard in running if shard.account == work.client.account]
     for shard in ours:

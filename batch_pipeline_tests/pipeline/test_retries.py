@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from batch_pipeline.errors import StoreError, Throttled
 from batch_pipeline.model import ShardState
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.stages.shards import Only
 from batch_pipeline_tests.world import DAYS, World, rows
 
-DAY = DAYS[0]
+DAY, OTHER = DAYS[:2]
 ANOTHER = {"prompt": "Tell me: how is it? {{ body }}"}
 
 
@@ -102,6 +103,34 @@ def test_what_was_not_sent_yet_is_taken_back_without_a_call(world: World) -> Non
     assert world.run()[DAY][0] is Step.DONE
 
 
+def test_cancelling_one_partition_leaves_the_others_that_shared_its_shard(world: World) -> None:
+    world.write_rows({OTHER: rows(3, prefix="other")})
+    world.sim.faults({"calls": [{"do": "fail", "operation": "create", "status": 429}]})
+    world.send()
+    world.sim.faults(None)
+    with world.open() as shell:
+        shell.cancel([DAY])
+        world.wait(60)
+        assert shell.follow([OTHER])[OTHER][0] is Step.DONE
+        assert shell.steps()[DAY][0] is Step.UNSENT
+    assert len(world.sim.submissions()) == 3
+
+
+def test_a_shard_whose_lines_are_damaged_is_not_sent_and_can_be_cut_again(world: World) -> None:
+    world.sim.faults({"calls": [{"do": "fail", "operation": "create", "status": 429}]})
+    [shard] = world.send().waiting
+    world.sim.faults(None)
+    lines = world.store.shard_lines(shard.job, shard.shard_id)
+    lines.write_bytes(lines.read_bytes()[:10])
+    world.wait(60)
+    with world.open() as shell:
+        with pytest.raises(StoreError, match="Nothing of it was sent"):
+            shell.submit([DAY])
+        shell.cancel()
+    assert world.run()[DAY][0] is Step.DONE
+    assert world.sendings == {1}
+
+
 def test_a_shard_in_doubt_when_a_person_cancels_waits_for_a_person(world: World) -> None:
     drop = {"do": "drop", "operation": "create", "when": "before", "times": 1}
     world.sim.faults({"calls": [drop]})
@@ -153,7 +182,7 @@ def test_planned_rows_of_a_changed_prompt_are_taken_back_and_others_planned_agai
     world: World,
 ) -> None:
     other = DAYS[1]
-    world.write_rows({other: rows(5)})
+    world.write_rows({OTHER: rows(5)})
     world.sim.faults({"calls": [{"do": "fail", "operation": "create", "status": 429}]})
     world.send()
     world.sim.faults(None)
@@ -173,3 +202,14 @@ def test_rows_of_a_smaller_dataset_leave_the_results(world: World) -> None:
     world.run()
     assert list(world.became()) == ["r/000", "r/001"]
     assert len(world.outcomes()) == 5
+
+
+def test_a_run_that_does_not_wait_says_what_kept_it_from_sending(world: World) -> None:
+    world.sim.faults({"calls": [{"do": "fail", "operation": "create", "status": 429}]})
+    with world.open() as shell, pytest.raises(Throttled):
+        shell.run([DAY], wait=False)
+    world.sim.faults(None)
+    world.wait(60)
+    with world.open() as shell:
+        assert shell.run([DAY], wait=False)[DAY][0] is Step.WAIT
+    assert len(world.batches) == 1

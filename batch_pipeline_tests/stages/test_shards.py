@@ -76,7 +76,7 @@ def test_a_shard_is_what_its_row_says(tmp_path: Path) -> None:
     parts = ("job", "1", "openai", "m", "/v1/embeddings", shard.digest)
     assert shard.shard_id == hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:20]
     rows = rows_of(tmp_path / "shards", shard)
-    named = "".join(row["custom_id"] for row in rows) + "".join(r["content_hash"] for r in rows)
+    named = "".join(str(row[of]) for of in ("custom_id", "content_hash") for row in rows)
     assert shard.digest == hashlib.sha256(named.encode()).hexdigest()
     known = [row for table in tables for row in pq.read_table(table, partitioning=None).to_pylist()]
     for number, (row, request) in enumerate(zip(rows, known, strict=True), start=1):
