@@ -16,6 +16,7 @@ from batch_pipeline.model import UNPARTITIONED, ShardState
 from batch_pipeline.pipeline import planning
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
+from batch_pipeline.stages.linefiles import line_files
 from batch_pipeline.stages.requests import RequestsBuilt, build_requests
 
 
@@ -89,7 +90,8 @@ def _is_there(work: Workplace, partition: str, made: RequestsBuilt) -> bool:
     if not (home.table.exists() and home.lines.exists()):
         return False
     # The table holds each line's hash and size, so equal tables mean equal lines.
-    same_size = home.lines.stat().st_size == made.lines.stat().st_size
+    here, new = (line_files(lines.parent) for lines in (home.lines, made.lines))
+    same_size = [p.stat().st_size for p in here] == [p.stat().st_size for p in new]
     return same_size and filecmp.cmp(home.table, made.table, shallow=False)
 
 

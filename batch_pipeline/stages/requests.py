@@ -7,7 +7,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import duckdb
 import numpy as np
@@ -18,13 +17,13 @@ from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.columns import Numbers, detached, row_groups, text_buffer
 from batch_pipeline.stages.hashing import content_hashes
 from batch_pipeline.stages.keys import check_names, custom_id_sql, key_sql, missing, repeated
+from batch_pipeline.stages.linefiles import LINES, LineWriter, lines_written
 from batch_pipeline.stages.reading import Selection
 from batch_pipeline.stages.rows import VIEW, Rows
 from batch_pipeline.stages.template import compile_body
 from batch_pipeline.stages.twins import identifier, literal
 from batch_pipeline.wholefile import written_aside
 
-LINES = "lines.jsonl"
 TABLE = "requests.parquet"
 _SHOWN = 5
 _DIGESTED = ("custom_id", "content_hash", "rejected")
@@ -75,7 +74,7 @@ def build_requests(  # noqa: PLR0913 - keyword-only: what a request is made of
     partition: str,
     into: Path,
 ) -> RequestsBuilt:
-    """Write LINES and TABLE into the folder *into*: every row of the partition once, in order.
+    """Write lines and TABLE into the folder *into*: every row of the partition once, in order.
 
     A line over the byte limit is a rejected row of the table and has no line. Memory is bounded
     by a batch of rows and not by the partition. Raises TemplateError, SpecError (a key column's
@@ -89,8 +88,8 @@ def build_requests(  # noqa: PLR0913 - keyword-only: what a request is made of
     rows = Rows(selection, keys, skeleton.templates)
     query = _query(job, partition, envelope, key, skeleton.sql(rows.texts))
     lines, table, tally = into / LINES, into / TABLE, _Tally()
-    with written_aside(table) as t, written_aside(lines, synced=False) as f:
-        with f.open("wb") as out, closing(rows.query(con, query, where=where)) as batches:
+    with written_aside(table) as t, lines_written(into, limits) as out:
+        with closing(rows.query(con, query, where=where)) as batches:
             _write(
                 batches,
                 keys,
@@ -142,7 +141,7 @@ def _write(  # noqa: PLR0913 - one loop over everything a build has open
     envelope: Envelope,
     limits: Limits,
     *,
-    out: BinaryIO,
+    out: LineWriter,
     table: Path,
     tally: _Tally,
     where: str,
@@ -174,7 +173,7 @@ def _schema(keys: Sequence[str], built: pa.Schema) -> pa.Schema:
 
 
 def _write_lines(
-    texts: pa.Array, limits: Limits, out: BinaryIO, tally: _Tally
+    texts: pa.Array, limits: Limits, out: LineWriter, tally: _Tally
 ) -> tuple[pa.Array, pa.Array, pa.Array]:
     """Write the lines that fit, as slices of their buffer; returns offset, bytes, rejected."""
     bounds, data = text_buffer(texts)
@@ -182,7 +181,8 @@ def _write_lines(
     fits = sizes <= limits.bytes
     # Neighbours that fit are one slice: all of them, nearly always.
     edges = np.flatnonzero(np.diff(fits, prepend=False, append=False))
-    out.writelines(data[bounds[first] : bounds[last]] for first, last in edges.reshape(-1, 2))
+    for first, last in edges.reshape(-1, 2):
+        out.write(data, bounds[first : last + 1])
     ends = tally.bytes + np.cumsum(np.where(fits, sizes, 0))
     offsets = pa.array(ends - sizes, mask=~fits)
     tally.bytes = int(ends[-1])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,13 +22,13 @@ import pyarrow.parquet as pq
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import Limits, Shard, ShardState
 from batch_pipeline.stages.columns import Numbers, row_groups, text_buffer
+from batch_pipeline.stages.linefiles import LINES, Piece, Pieces, is_whole_file
 from batch_pipeline.stages.named import NAMES, Named
 from batch_pipeline.stages.pending import Only, Pending, choose
 from batch_pipeline.wholefile import sync
 
 __all__ = ["LINES", "TABLE", "Only", "Pending", "choose", "cut", "split"]
 
-LINES = "lines.jsonl"
 TABLE = "requests.parquet"
 _BLOCK = 8 << 20
 _ID_DIGITS = 20
@@ -35,19 +36,10 @@ _WRITERS = 2  # threads: copying, hashing and compressing all leave the interpre
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Bytes of a lines file."""
-
-    path: Path
-    offset: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Content:
     """What goes into a shard: its lines' bytes, their sizes, and the requests' names."""
 
-    pieces: Sequence[_Piece]
+    pieces: Sequence[Piece]
     sizes: Numbers
     names: pa.Table
 
@@ -94,8 +86,8 @@ def split(shard: Shard, *, folder: Path) -> tuple[Shard, Shard]:
     middle = min(middle, len(sizes) - 1)
     lines, edge = folder / shard.shard_id / LINES, int(offsets[middle])
     like = replace(shard, state=ShardState.PLANNED, tries=0, message=None)
-    first = _Content([_Piece(lines, 0, edge)], sizes[:middle], table.slice(0, middle))
-    rest = _Piece(lines, edge, shard.bytes - edge)
+    first = _Content([Piece(lines, 0, edge)], sizes[:middle], table.slice(0, middle))
+    rest = Piece(lines, edge, shard.bytes - edge)
     second = _Content([rest], sizes[middle:], table.slice(middle))
     return _written(first, like, folder), _written(second, like, folder)
 
@@ -125,7 +117,7 @@ def _edges(sizes: Numbers, limits: Limits) -> Iterator[int]:
         yield place
 
 
-def _pieces(part: Pending) -> list[_Piece]:
+def _pieces(part: Pending) -> list[Piece]:
     """The lines' bytes with neighbours as one piece."""
     follows = (np.diff(part.table) == 0) & (part.offset[1:] == (part.offset + part.bytes)[:-1])
     first = np.flatnonzero(np.concatenate([[True], ~follows]))
@@ -133,8 +125,8 @@ def _pieces(part: Pending) -> list[_Piece]:
     starts = zip(
         part.table[first].tolist(), part.offset[first].tolist(), sizes.tolist(), strict=True
     )
-    files = [table.with_name(LINES) for table in part.tables]
-    return [_Piece(files[table], offset, size) for table, offset, size in starts]
+    files = {table: Pieces(part.tables[table].parent) for table in np.unique(part.table).tolist()}
+    return [piece for table, offset, size in starts for piece in files[table].between(offset, size)]
 
 
 def _written(content: _Content, like: Shard, into: Path) -> Shard:
@@ -194,8 +186,15 @@ def _counts(names: pa.Table) -> dict[str, int]:
     return {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
 
 
-def _copied(pieces: Sequence[_Piece], into: Path) -> None:
-    """Copy the pieces in turn. Not synced: `_is_whole` is asked before the lines are sent."""
+def _copied(pieces: Sequence[Piece], into: Path) -> None:
+    """Copy the pieces in turn, or link what is a whole file: nobody writes into one in place.
+
+    Not synced: `_is_whole` is asked before the lines are sent.
+    """
+    if is_whole_file(pieces):
+        with suppress(OSError):  # a file system without links
+            os.link(pieces[0].path, into)
+            return
     source: BinaryIO | None = None
     with into.open("wb") as out:
         try:

@@ -56,7 +56,7 @@ class Store:
         return self.requests_dir(job, partition) / "requests.parquet"
 
     def requests_lines(self, job: str, partition: str) -> Path:
-        """Every sendable request line of the partition."""
+        """The first file of the partition's request lines; see stages/linefiles.py."""
         return self.requests_dir(job, partition) / "lines.jsonl"
 
     def shards_dir(self, job: str) -> Path:

@@ -17,6 +17,7 @@ from batch_pipeline.errors import DatasetError, SpecError, StoreError, TemplateE
 from batch_pipeline.model import Hole, Limits
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages import columns, reading
+from batch_pipeline.stages.linefiles import line_files
 from batch_pipeline.stages.requests import RequestsBuilt
 from batch_pipeline_tests.stages.made import ROOMY, build, connected, make_job, opened, write
 
@@ -29,8 +30,12 @@ def built(job: BatchJob, into: Path, **options: Any) -> RequestsBuilt:  # noqa: 
         return build(con, job, into, **options)
 
 
+def content_of(made: RequestsBuilt) -> bytes:
+    return b"".join(path.read_bytes() for path in line_files(made.lines.parent))
+
+
 def lines_of(made: RequestsBuilt) -> list[bytes]:
-    return made.lines.read_bytes().split(b"\n")[:-1]
+    return content_of(made).split(b"\n")[:-1]
 
 
 def table_of(made: RequestsBuilt) -> list[dict[str, Any]]:
@@ -76,7 +81,7 @@ def test_every_row_is_in_the_table_once_and_every_fitting_line_in_the_file(
     kept = [row for row in table if row["rejected"] is None]
     assert [json.loads(line)["custom_id"] for line in lines] == [row["custom_id"] for row in kept]
     assert len({row["custom_id"] for row in table}) == len(keys) == made.requests
-    content = made.lines.read_bytes()
+    content = content_of(made)
     for row, line in zip(kept, lines, strict=True):
         assert content[row["offset"] : row["offset"] + row["bytes"]] == line + b"\n"
         assert row["bytes"] <= 180

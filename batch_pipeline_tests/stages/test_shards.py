@@ -168,7 +168,7 @@ def test_a_lines_file_that_is_cut_short_is_named_and_nothing_is_left(tmp_path: P
     lines.write_bytes(lines.read_bytes()[:-5])
     with pytest.raises(UsageError, match=r"lines\.jsonl: the lines end before"):
         cut_into(tmp_path / "shards", pending)
-    assert list((tmp_path / "shards").iterdir()) == []
+    assert not (tmp_path / "shards").exists()
 
 
 def test_a_shard_splits_into_halves_with_the_same_lines(tmp_path: Path) -> None:
@@ -195,3 +195,10 @@ def test_one_line_cannot_be_split(tmp_path: Path) -> None:
     (whole,) = cut_into(tmp_path / "shards", chosen(made(tmp_path, [["a"]])))
     with pytest.raises(UsageError, match=r"one line of .* cannot be cut in two"):
         split(whole, folder=tmp_path / "shards")
+
+
+def test_a_shard_that_is_a_whole_lines_file_is_linked_and_not_copied(tmp_path: Path) -> None:
+    (table,) = made(tmp_path, [["a", "b"]])
+    (shard,) = cut_into(tmp_path / "shards", chosen([table]))
+    linked = tmp_path / "shards" / shard.shard_id / "lines.jsonl"
+    assert linked.samefile(table.parent / "lines.jsonl")

@@ -1,0 +1,115 @@
+"""A partition's lines: files cut where shards are, so that a whole one is linked, not copied.
+
+The first is lines.jsonl, further ones lines.1.jsonl and so on; offsets count through all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from batch_pipeline.errors import UsageError
+from batch_pipeline.model import Limits
+from batch_pipeline.stages.columns import Numbers
+from batch_pipeline.wholefile import written_aside
+
+LINES = "lines.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of a lines file."""
+
+    path: Path
+    offset: int
+    bytes: int
+
+
+class LineWriter:
+    """Writes lines into as few files as *limits* of a shard allow, each taking all that fits."""
+
+    def __init__(self, opened: Callable[[], BinaryIO], limits: Limits) -> None:
+        self._opened = opened
+        self._limits = limits
+        self._out = opened()
+        self._rows = self._bytes = 0
+
+    def write(self, data: memoryview, bounds: Numbers) -> None:
+        """Write the neighbouring lines between *bounds* (one more than lines) of *data*."""
+        first, last = 0, len(bounds) - 1
+        while first < last:
+            room = int(bounds[first]) + self._limits.bytes - self._bytes
+            fits = int(np.searchsorted(bounds, room, side="right")) - 1
+            end = min(fits, first + self._limits.requests - self._rows, last)
+            if end > first:
+                self._out.write(data[bounds[first] : bounds[end]])
+                self._rows += end - first
+                self._bytes += int(bounds[end] - bounds[first])
+                first = end
+            if first < last:
+                self._out = self._opened()
+                self._rows = self._bytes = 0
+
+
+@contextmanager
+def lines_written(folder: Path, limits: Limits) -> Iterator[LineWriter]:
+    """The files of a partition's lines; they take their places when the block ends well."""
+    paths: list[Path] = []
+    with ExitStack() as places, ExitStack() as handles:
+
+        def opened() -> BinaryIO:
+            paths.append(_path(folder, len(paths)))
+            part = places.enter_context(written_aside(paths[-1], synced=False))
+            return handles.enter_context(part.open("wb"))
+
+        yield LineWriter(opened, limits)
+    for left in line_files(folder)[len(paths) :]:
+        left.unlink()
+
+
+def line_files(folder: Path) -> list[Path]:
+    """The files of a partition's lines, in order."""
+    files: list[Path] = []
+    while (path := _path(folder, len(files))).exists():
+        files.append(path)
+    return files
+
+
+class Pieces:
+    """Where the bytes of a partition's lines are, by their offset through all its files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = line_files(folder)
+        self._ends = np.cumsum([path.stat().st_size for path in self._files])
+
+    def between(self, offset: int, size: int) -> Iterator[Piece]:
+        """The pieces of *size* bytes from *offset*; UsageError if the files end before."""
+        if size > 0 and (not self._files or offset + size > self._ends[-1]):
+            last = self._files[-1] if self._files else self._folder / LINES
+            raise UsageError(
+                f"{last}: the lines end before the request table says. "
+                "Build the partition's requests again."
+            )
+        at = int(np.searchsorted(self._ends, offset, side="right"))
+        while size > 0:
+            begins = int(self._ends[at - 1]) if at else 0
+            taken = min(size, int(self._ends[at]) - offset)
+            yield Piece(self._files[at], offset - begins, taken)
+            offset, size, at = offset + taken, size - taken, at + 1
+
+
+def is_whole_file(pieces: Sequence[Piece]) -> bool:
+    """True when the pieces are one file from end to end."""
+    if len(pieces) != 1 or pieces[0].offset:
+        return False
+    return pieces[0].path.stat().st_size == pieces[0].bytes
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / (f"lines.{number}.jsonl" if number else LINES)
