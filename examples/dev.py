@@ -35,6 +35,8 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopping")
     finally:
+        for again in (signal.SIGINT, signal.SIGTERM):  # make passes its own on: stop once, wholly
+            signal.signal(again, signal.SIG_IGN)
         for process in reversed(started):
             _stop(process)
 
