@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 Numbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.signedinteger]]
 ROW_GROUP = 1 << 16
+_FEW_TEXTS = ("partition", "shard", "rejected")
 
 
 def text_buffer(texts: pa.Array) -> tuple[Numbers, memoryview]:
@@ -67,13 +68,13 @@ class RowGroups:
 def row_groups(path: Path, schema: pa.Schema) -> Iterator[RowGroups]:
     """A Parquet file of names and numbers to add rows to.
 
-    Delta encodings: half the time and size of plain ones on names that are alike, and constant
-    columns cost nothing. Names have no statistics; nobody looks for a range of hashes.
+    Delta encodings: half the time and size of plain ones on names that are alike. Columns of few
+    texts take a dictionary. Names have no statistics; nobody looks for a range of hashes.
     """
     encodings = {field.name: _encoding(field) for field in schema}
     options = {
         "compression": "zstd",
-        "use_dictionary": False,
+        "use_dictionary": [name for name in schema.names if name in _FEW_TEXTS],
         "column_encoding": {name: which for name, which in encodings.items() if which},
         "write_statistics": [field.name for field in schema if not _is_text(field)],
     }
@@ -84,6 +85,8 @@ def row_groups(path: Path, schema: pa.Schema) -> Iterator[RowGroups]:
 
 
 def _encoding(field: pa.Field) -> str | None:
+    if field.name in _FEW_TEXTS:
+        return None
     if field.name == "content_hash":
         return "DELTA_LENGTH_BYTE_ARRAY"  # hashes share no beginnings
     if _is_text(field):

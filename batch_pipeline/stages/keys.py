@@ -64,13 +64,17 @@ def key_sql(keys: Sequence[str], types: Mapping[str, str]) -> str:
 
 def custom_id_sql(key: str, *, job: str, partition: str, opaque: bool) -> str:
     """The custom_id of the text expression *key*: a portable slug and a digest, or only that."""
-    named = literal(f"{job}\x1f{partition}\x1f")
-    digest = f"sha256(concat({named}, {key}))"
+    begun = literal(f"{job}\x1f{partition}\x1f")
+    digest = f"sha256(concat({begun}, {key}))"
     if opaque:
         return f"left({digest}, {_OPAQUE_DIGEST})"
-    slug = f"trim(regexp_replace({key}, '[^A-Za-z0-9_]+', '-', 'g'), '-')"
-    short = f"rtrim(left({slug}, {_SLUG}), '-')"
-    return f"ltrim(concat({short}, '-', left({digest}, {_DIGEST})), '-')"
+    slug = f"regexp_replace({key}, '[^A-Za-z0-9_]+', '-', 'g')"
+    short = f"rtrim(left(ltrim({slug}, '-'), {_SLUG}), '-')"
+    # Trimming costs as much as the rest; most slugs are short and begin and end well.
+    clean = f"length({slug}) <= {_SLUG} AND NOT (starts_with({slug}, '-') OR suffix({slug}, '-'))"
+    named = f"CASE WHEN {clean} THEN {slug} ELSE {short} END"
+    dash = f"CASE WHEN {named} = '' THEN '' ELSE '-' END"
+    return f"concat({named}, {dash}, left({digest}, {_DIGEST}))"
 
 
 def repeated(where: str, keys: Sequence[str], names: Iterable[str]) -> DatasetError:
