@@ -36,6 +36,7 @@ class RefusedCallError(Exception):
         self.status, self.message, self.code, self.param = status, message, code, param
         self.retry_after = retry_after
         self.fault: str | None = None  # the scripted fault behind it
+        self.request_id = ""  # for bodies that repeat it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Face:
 
     name: str
 
+    async def check_first(self, request: Request) -> None:
+        """Raise RefusedCallError for what is refused even before the key is looked at."""
+
     def check_key(self, headers: Mapping[str, str]) -> None:
         """Raise RefusedCallError unless the key is good."""
         raise NotImplementedError
@@ -69,6 +73,10 @@ class Face:
     def headers(self, request_id: str, milliseconds: int) -> dict[str, str]:
         """The headers that every answer carries."""
         raise NotImplementedError
+
+    def notes(self, headers: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 - for those who do
+        """What the log remembers of the request's headers; never a key."""
+        return {}
 
 
 class Door:
@@ -90,23 +98,28 @@ class Door:
         started = time.perf_counter()
         subject = str(request.path_params.get("id", ""))
         fault, fired = None, None
+        request_id = f"req_{uuid.uuid4().hex}"
         try:
+            await self._face.check_first(request)
             self._face.check_key(request.headers)
             fault = self._fault(operation, subject)
             fired = None if fault is None else str(type(fault).__struct_config__.tag)
-            reply = await self._reply(request, handler, fault)
+            reply = await self._reply(request, handler, fault, request_id)
         except HTTPException as malformed:  # a form that is none
-            reply = self._refusal(RefusedCallError(malformed.status_code, malformed.detail))
+            refused = RefusedCallError(malformed.status_code, malformed.detail)
+            reply = self._refusal(refused, request_id)
         except RefusedCallError as refused:
-            reply = self._refusal(refused)
+            reply = self._refusal(refused, request_id)
             fired = fired or refused.fault
         milliseconds = int(1000 * (time.perf_counter() - started)) + 1
-        headers = self._face.headers(f"req_{uuid.uuid4().hex}", milliseconds)
+        headers = self._face.headers(request_id, milliseconds)
         answer = _Answer(reply, headers, fault)
         self._log(request, operation, answer, fired)
         return answer
 
-    async def _reply(self, request: Request, handler: Handler, fault: CallFault | None) -> Reply:
+    async def _reply(
+        self, request: Request, handler: Handler, fault: CallFault | None, request_id: str
+    ) -> Reply:
         if isinstance(fault, Fail | Drop) and fault.when == "before":
             async for _ in request.stream():  # the caller finished sending; then it goes wrong
                 pass
@@ -120,11 +133,12 @@ class Door:
                 code=fault.code,
                 retry_after=fault.retry_after,
             )
-            return replace(self._refusal(error), effect=reply.effect)
+            return replace(self._refusal(error, request_id), effect=reply.effect)
         return reply
 
-    def _refusal(self, refused: RefusedCallError) -> Reply:
+    def _refusal(self, refused: RefusedCallError, request_id: str) -> Reply:
         headers = {}
+        refused.request_id = request_id
         if refused.retry_after is not None:
             headers["retry-after"] = f"{refused.retry_after:g}"
         return Reply(self._face.error_body(refused), refused.status, headers=headers)
@@ -151,6 +165,7 @@ class Door:
                 request_bytes=int(request.headers.get("content-length", 0)),
                 response_bytes=answer.sends,
                 fault=fired,
+                notes=self._face.notes(request.headers),
             )
         )
 

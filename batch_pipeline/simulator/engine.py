@@ -7,8 +7,8 @@ from typing import Self
 from msgspec.structs import replace
 
 from batch_pipeline.simulator.clock import Clock
-from batch_pipeline.simulator.dialect import Dialect, Verdict
-from batch_pipeline.simulator.faults import FaultScript, Invalidate, LateResults, Stall
+from batch_pipeline.simulator.dialect import Dialect, Validator, Verdict
+from batch_pipeline.simulator.faults import BatchFault, FaultScript, Invalidate, LateResults, Stall
 from batch_pipeline.simulator.limits import Limits, Pace
 from batch_pipeline.simulator.records import Batch, Flaw
 from batch_pipeline.simulator.running import Runner, StoppedError
@@ -27,6 +27,7 @@ class Engine:
         self.limits = limits
         self.script = FaultScript()
         self.dialects: dict[str, Dialect] = {}
+        self.validators: dict[str, Validator] = {}  # of those that validate after the create
         self._pace = pace
         self._turn = threading.Lock()
         self._stop = threading.Event()
@@ -64,21 +65,29 @@ class Engine:
                 return
             self._sweep(now)
 
-    def plan(self, batch: Batch) -> Batch:
-        """Add a new batch to the clockwork, with the faults that the script has for it."""
+    def quirks(self) -> tuple[BatchFault, ...]:
+        """The faults that the script has for the next batch; asking counts as creating it."""
+        return tuple(
+            rule
+            for number, rule in enumerate(self.script.batches)
+            if rule.fires(self.state.hit(f"batches/{number}"))
+        )
+
+    def plan(self, batch: Batch, quirks: tuple[BatchFault, ...] | None = None) -> Batch:
+        """Add a new batch to the clockwork, with its *quirks* or those the script has for it.
+
+        A batch that starts in progress was validated before; its rows get the time of that too.
+        """
         simulated = self._pace.simulated(self._pace.seconds_to_complete, self.clock.speed)
-        rules = enumerate(self.script.batches)
+        simulated = min(simulated, 0.8 * (batch.expires_at - batch.created_at))
+        validating = 0.25 if batch.status == "validating" else 0.0
         return self.state.add_batch(
             replace(
                 batch,
-                validated_at=batch.created_at + 0.25 * simulated,
-                run_seconds=0.65 * simulated,
+                validated_at=batch.created_at + validating * simulated,
+                run_seconds=(0.90 - validating) * simulated,
                 finalize_seconds=0.10 * simulated,
-                quirks=tuple(
-                    rule
-                    for number, rule in rules
-                    if rule.fires(self.state.hit(f"batches/{number}"))
-                ),
+                quirks=self.quirks() if quirks is None else quirks,
             )
         )
 
@@ -149,8 +158,8 @@ class Engine:
                 batch,
                 status="in_progress",
                 in_progress_at=at,
-                model=verdict.model,
-                total=len(verdict.custom_ids),
+                model=verdict.model or batch.model,
+                total=len(verdict.custom_ids) if verdict.total is None else verdict.total,
             )
             if accepted.status == "in_progress":
                 self.state.record_submissions(batch, verdict.custom_ids)
@@ -161,14 +170,16 @@ class Engine:
             return Verdict(flaws=(_flaw(scripted),))
         file = self.state.file(batch.input_file_id)
         known = file is not None and file.purpose == "batch" and not file.gone(at)
-        dialect = self.dialects[batch.dialect]
-        verdict = dialect.validate(batch, self.state.blob(batch.input_file_id) if known else None)
+        validator = self.validators.get(batch.dialect)
+        if validator is None:  # the lines were looked at before there was a batch
+            return Verdict(total=batch.total) if known else Verdict(flaws=(_gone(batch),))
+        verdict = validator.validate(batch, self.state.blob(batch.input_file_id) if known else None)
         if verdict.flaws or verdict.model is None:
             return verdict
         limit = self.limits.enqueued_for(verdict.model)
         if self._enqueued(replace(batch, model=verdict.model), limit) <= limit:
             return verdict
-        return Verdict(flaws=(dialect.too_many_tokens(verdict.model, limit),))
+        return Verdict(flaws=(validator.too_many_tokens(verdict.model, limit),))
 
     def _enqueued(self, batch: Batch, limit: int) -> int:
         """Prompt tokens of this batch and of the live ones of its model.
@@ -187,7 +198,7 @@ class Engine:
         if batch.enqueued_tokens is not None:
             return batch.enqueued_tokens
         blob = self.state.blob(batch.input_file_id)
-        tokens = self.dialects[batch.dialect].prompt_tokens(batch, blob)
+        tokens = self.validators[batch.dialect].prompt_tokens(batch, blob)
         self.state.change_batch(batch, lambda saved: replace(saved, enqueued_tokens=tokens))
         return tokens
 
@@ -233,6 +244,10 @@ def _due(batch: Batch) -> float:
             return (batch.finalizing_at or 0.0) + batch.finalize_seconds
         case _:
             return batch.cancelled_at or 0.0
+
+
+def _gone(batch: Batch) -> Flaw:
+    return Flaw(code="file_not_found", message=f"Input file {batch.input_file_id} was not found.")
 
 
 def _flaw(scripted: Invalidate) -> Flaw:

@@ -43,6 +43,8 @@ match apply. A key the script does not know is an error that names the nearest o
       - do: lose_finished       # a cancelled batch: finished rows vanish, counters go back to 0
       - do: empty_error_id      # "" in place of null when there is no error file
       - do: no_final_newline    # the last line of each result file has no newline
+      - do: foreign_results     # Anthropic: results_url names another host
+        host: https://results.invalid
       - do: invalidate          # the batch fails in validation
         code: billing_hard_limit_reached
         message: Billing hard limit has been reached.
@@ -79,6 +81,8 @@ RowFault: TypeAlias = Literal[
     "unknown_id",  # an extra line with a custom_id that was never sent
     "unparseable",  # half of the result line
     "line_separators",  # U+2028 and U+0085 inside the answer
+    "context_exceeded",  # Anthropic: half an answer, stopped by the end of the context window
+    "unknown_type",  # Anthropic: a result of a type that no client knows
 ]
 ROW_FAULTS: tuple[str, ...] = get_args(RowFault)
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
@@ -189,6 +193,12 @@ class NoFinalNewline(_Batch, frozen=True, kw_only=True, tag="no_final_newline"):
     """Result files that end without a newline."""
 
 
+class ForeignResults(_Batch, frozen=True, kw_only=True, tag="foreign_results"):
+    """A results_url (Anthropic) that names another host."""
+
+    host: str = "https://results.invalid"
+
+
 class Invalidate(_Batch, frozen=True, kw_only=True, tag="invalidate"):
     """A batch that fails in validation whatever it holds."""
 
@@ -199,7 +209,7 @@ class Invalidate(_Batch, frozen=True, kw_only=True, tag="invalidate"):
 
 
 BatchFault: TypeAlias = (
-    LateResults | Stall | LoseFinished | EmptyErrorId | NoFinalNewline | Invalidate
+    LateResults | Stall | LoseFinished | EmptyErrorId | NoFinalNewline | ForeignResults | Invalidate
 )
 
 

@@ -20,6 +20,19 @@ class Limits:
     max_embedding_inputs: int = 50_000
     errors_listed: int = 1  # live captures list the first bad line only
     extra_models: tuple[str, ...] = ()
+    anthropic_max_requests: int = 100_000
+    anthropic_max_body_bytes: int = 256_000_000
+    anthropic_queue_requests: int = 200_000  # of the organization's lowest tier, all models
+    anthropic_requests_per_minute: int = 1_000
+    anthropic_cache_min_tokens: int = 1_024  # a shorter prefix is not cached
+    anthropic_sampling_refused_on_create: bool = False  # else by errored rows; nobody has seen it
+    mistral_max_requests: int = 100_000  # per job; an older page says a million
+    mistral_max_file_bytes: int = 512_000_000
+    mistral_max_inline_requests: int = 10_000
+    mistral_max_pending: int = 1_000_000  # requests of all live jobs of the workspace
+    mistral_results_hours: int | None = 24  # after the job ends; None: for good, an older page says
+    mistral_files_days: int = 30
+    mistral_errors_listed: int = 100  # lines that the refusal of an upload names
 
     def enqueued_for(self, model: str) -> int:
         """The enqueued prompt tokens allowed for *model*."""
@@ -38,6 +51,19 @@ class LimitOptions(TypedDict, total=False):
     max_embedding_inputs: int
     errors_listed: int
     extra_models: tuple[str, ...]
+    anthropic_max_requests: int
+    anthropic_max_body_bytes: int
+    anthropic_queue_requests: int
+    anthropic_requests_per_minute: int
+    anthropic_cache_min_tokens: int
+    anthropic_sampling_refused_on_create: bool
+    mistral_max_requests: int
+    mistral_max_file_bytes: int
+    mistral_max_inline_requests: int
+    mistral_max_pending: int
+    mistral_results_hours: int | None
+    mistral_files_days: int
+    mistral_errors_listed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,10 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     expires_at: float | None
     deleted: bool = False
+    num_lines: int | None = None
+    visibility: str | None = None
+    expiry_asked: bool = False  # by the caller: then the object shows it
+    signature: str | None = None
 
     def gone(self, now: float) -> bool:
         """True when the provider no longer knows the file."""
@@ -81,6 +85,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     done: int = 0
     completed: int = 0
     failed: int = 0
+    expired: int = 0  # rows that a fault made expire or cancel, where these count on their own
+    cancelled: int = 0
     usage: Usage = Usage()
     output_bytes: int = 0
     error_bytes: int = 0
@@ -89,6 +95,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     error_file_id: str | None = None
     quirks: tuple[BatchFault, ...] = ()  # the faults the script had for it when it was created
     results_from: float = 0.0  # until then the object does not show its result files
+    deleted: bool = False
+    owner: str = ""  # a digest of the key it was created with
+    input_files: tuple[str, ...] = ()  # as the caller named them, where that may be several
+    complaints: dict[str, int] = {}  # why rows failed, and how many did
 
     @property
     def live(self) -> bool:
@@ -114,3 +124,4 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     request_bytes: int
     response_bytes: int
     fault: str | None
+    notes: dict[str, str] = {}  # headers of the call that change what it means

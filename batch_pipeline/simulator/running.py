@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -50,7 +51,8 @@ class Runner:
         """Write the rows that never ran and make files of the results."""
         lines = self._lines(dialect, batch)
         if ending == "cancelled" and batch.quirk(LoseFinished) is not None:
-            batch = replace(batch, done=0, completed=0, failed=0, usage=Usage())
+            batch = replace(batch, done=0, completed=0, failed=0, expired=0, cancelled=0)
+            batch = replace(batch, usage=Usage(), complaints={})
             batch = replace(batch, output_bytes=0, error_bytes=0)
             lines.rewind(batch)
         left = (
@@ -94,6 +96,10 @@ class Runner:
             usage = usage.plus(each.usage)
         completed = batch.completed + sum(each.completed for each in answers)
         failed = batch.failed + sum(each.failed for each in answers)
+        expired = batch.expired + sum(each.expired for each in answers)
+        cancelled = batch.cancelled + sum(each.cancelled for each in answers)
+        complaints = Counter(each.complaint for each in answers if each.complaint)
+        complaints.update(batch.complaints)
 
         def progressed(saved: Batch) -> Batch:  # a cancel may have changed the status meanwhile
             return replace(
@@ -101,6 +107,9 @@ class Runner:
                 done=upto,
                 completed=completed,
                 failed=failed,
+                expired=expired,
+                cancelled=cancelled,
+                complaints=dict(complaints),
                 usage=usage,
                 output_bytes=output_bytes,
                 error_bytes=error_bytes,

@@ -18,10 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from batch_pipeline.simulator import control
+from batch_pipeline.simulator.anthropic import routes as anthropic
 from batch_pipeline.simulator.clock import Clock
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.faults import FaultScript, read_script
 from batch_pipeline.simulator.limits import LimitOptions, Limits, Pace
+from batch_pipeline.simulator.mistral import routes as mistral
 from batch_pipeline.simulator.openai import routes as openai
 from batch_pipeline.simulator.records import LogEntry
 from batch_pipeline.simulator.state import State
@@ -31,6 +33,8 @@ _BANNER = """\
 Simulated batch APIs on {url}
   Answers are SIMULATED: no model runs, nothing is sent anywhere, nothing is billed.
   OpenAI     base_url={url}/openai/v1
+  Anthropic  base_url={url}/anthropic
+  Mistral    server_url={url}/mistral
   state      {state_dir}
   clock      {speed:g} simulated seconds per second; a batch takes about {seconds:g} s
   steer it   {url}/_sim  (log, submissions, clock/advance, faults)
@@ -100,6 +104,16 @@ class Simulator:
         return f"{self.url}/openai/v1"
 
     @property
+    def anthropic_url(self) -> str:
+        """The base_url for Anthropic's SDK."""
+        return f"{self.url}/anthropic"
+
+    @property
+    def mistral_url(self) -> str:
+        """The server_url for Mistral's SDK."""
+        return f"{self.url}/mistral"
+
+    @property
     def now(self) -> float:
         """The simulated time, in seconds since the epoch."""
         return self._engine.clock.now()
@@ -164,6 +178,8 @@ def open_engine(folder: Path, *, speed: float, limits: Limits, pace: Pace) -> En
         stack.callback(state.close)
         engine = Engine(state, Clock(state, speed=speed), limits=limits, pace=pace)
         openai.join(engine)
+        anthropic.join(engine)
+        mistral.join(engine)
         stack.pop_all()
     return engine
 
@@ -174,6 +190,8 @@ def build_app(engine: Engine) -> Starlette:
         routes=[
             Mount("/_sim", routes=control.routes(engine)),
             Mount("/openai/v1", routes=openai.routes(engine)),
+            Mount("/anthropic", routes=anthropic.routes(engine)),
+            Mount("/mistral", routes=mistral.routes(engine)),
         ]
     )
 

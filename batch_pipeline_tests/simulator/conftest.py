@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from anthropic import Anthropic
+from mistralai.client import Mistral
 from openai import OpenAI
 
 from batch_pipeline.simulator.server import Simulator
+from batch_pipeline_tests.simulator import claude as anthropics
+from batch_pipeline_tests.simulator import mistral_lines
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,30 @@ def sim() -> Iterator[Simulator]:
 @pytest.fixture
 def client(sim: Simulator) -> Iterator[OpenAI]:
     with client_of(sim) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def shared_claude(shared: Simulator) -> Iterator[Anthropic]:
+    with anthropics.client_of(shared) as client:
+        yield client
+
+
+@pytest.fixture
+def claude(sim: Simulator) -> Iterator[Anthropic]:
+    with anthropics.client_of(sim) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def shared_mistral(shared: Simulator) -> Iterator[Mistral]:
+    with mistral_lines.client_of(shared) as client:
+        yield client
+
+
+@pytest.fixture
+def mistral(sim: Simulator) -> Iterator[Mistral]:
+    with mistral_lines.client_of(sim) as client:
         yield client
 
 

@@ -41,7 +41,7 @@ def test_the_example_in_the_documentation_is_a_script() -> None:
     script = read_script(example)
     assert [type(rule).__name__ for rule in script.calls] == ["Fail", "Drop", "Cut", "Lag"]
     assert len(script.rows) == 2
-    assert len(script.batches) == 6
+    assert len(script.batches) == 7
 
 
 def test_a_script_may_be_a_path_a_text_a_mapping_or_nothing(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_metadata_comes_back(shared_client: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"endpoint": "/v1/moderations"}, "endpoint"),
+        ({"endpoint": "/v1/images/generations"}, "endpoint"),
         ({"endpoint": "/v1/nonsense"}, "endpoint"),
         ({"completion_window": "1h"}, "completion_window"),
         ({"metadata": {f"k{number}": "v" for number in range(17)}}, "metadata"),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from batch_pipeline.simulator.openai.chat import make_chat
 from batch_pipeline.simulator.openai.checks import Body, check_request
 from batch_pipeline.simulator.openai.embeddings import make_embeddings
+from batch_pipeline.simulator.openai.moderations import make_moderation, read_inputs
 from batch_pipeline.simulator.openai.prompts import (
     Made,
     count_messages,
@@ -18,6 +19,7 @@ _MAKERS: dict[str, Callable[[Body, str, int, str | None], Made]] = {
     "/v1/chat/completions": make_chat,
     "/v1/responses": make_response,
     "/v1/embeddings": make_embeddings,
+    "/v1/moderations": make_moderation,
 }
 ENDPOINTS = tuple(_MAKERS)
 
@@ -34,6 +36,8 @@ def count_prompt(endpoint: str, body: Body) -> int:
     """The prompt tokens of a request, also of one that will be refused."""
     if endpoint == "/v1/embeddings":
         return sum(map(input_tokens, texts_of(body)))
+    if endpoint == "/v1/moderations":
+        return sum(input_tokens(text) for text, _ in read_inputs(body))
     return count_messages(read_messages(endpoint, body))
 
 

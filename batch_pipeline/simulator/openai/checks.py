@@ -11,7 +11,7 @@ Body = Mapping[str, object]
 
 _KNOWN_MODEL = re.compile(
     r"^(ft:)?(gpt-(3\.5-turbo|4o|4|5|6)([.-][\w.:-]+)?|o[134]([.-][\w.:-]+)?"
-    r"|text-embedding-(3-small|3-large|ada-002))(:[\w.:-]+)?$"
+    r"|text-embedding-(3-small|3-large|ada-002)|omni-moderation-[\w-]+)(:[\w.:-]+)?$"
 )
 _REASONING = re.compile(r"^(ft:)?(o[134]|gpt-[56])(?!.*chat)")
 _BIG_CONTEXT = 400_000
@@ -37,6 +37,7 @@ _PARAMETERS = {
         ).split()
     ),
     "/v1/embeddings": frozenset(["dimensions", "encoding_format", "input", "model", "user"]),
+    "/v1/moderations": frozenset(["input", "model"]),
 }
 _RANGES = {
     "temperature": (0, 2),
@@ -84,6 +85,9 @@ def check_request(endpoint: str, body: Body) -> None:
     if endpoint == "/v1/embeddings":
         _check_embeddings(body, model)
         return
+    if endpoint == "/v1/moderations":
+        _check_moderation(body)
+        return
     _check_ranges(body)
     _check_reasoning(body, model)
     if endpoint == "/v1/chat/completions":
@@ -111,6 +115,10 @@ def _check_parameters(endpoint: str, body: Body) -> None:
 
 
 def _check_model_fits(endpoint: str, model: str) -> None:
+    if model.startswith("omni-moderation") != (endpoint == "/v1/moderations"):
+        raise RefusedRequestError(
+            f"The model '{model}' is not supported in the {endpoint} endpoint.", "model"
+        )
     if model.startswith("text-embedding") and endpoint != "/v1/embeddings":
         raise RefusedRequestError(
             f"This is not a chat model and thus not supported in the {endpoint} endpoint.",
@@ -297,6 +305,18 @@ def _check_embeddings(body: Body, model: str) -> None:
             f"Invalid value for 'dimensions' = {dimensions}. Must be less than or equal to {most}.",
             "dimensions",
         )
+
+
+def _check_moderation(body: Body) -> None:
+    given = body.get("input")
+    if given is None:
+        raise _missing("input")
+    parts = given if isinstance(given, list) else [given]
+    pictures = [part for part in parts if isinstance(part, Mapping)]
+    if not parts or not all(isinstance(part, str | Mapping) for part in parts):
+        raise RefusedRequestError("'$.input' is invalid. Please check the API reference.", "input")
+    if any(part.get("type") not in {"text", "image_url"} for part in pictures):
+        raise RefusedRequestError("Invalid value for 'input.type'.", "input", "invalid_value")
 
 
 def _missing(name: str) -> RefusedRequestError:

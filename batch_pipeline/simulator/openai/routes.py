@@ -59,7 +59,7 @@ class OpenAIFace(Face):
 
 def join(engine: Engine) -> None:
     """Let the engine run OpenAI's batches."""
-    engine.dialects[NAME] = OpenAILines(engine.limits)
+    engine.dialects[NAME] = engine.validators[NAME] = OpenAILines(engine.limits)
 
 
 def routes(engine: Engine) -> list[Route]:

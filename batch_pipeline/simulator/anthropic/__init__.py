@@ -1,0 +1,1 @@
+"""Anthropic's Message Batches as a caller sees them."""

@@ -1,0 +1,1 @@
+"""Mistral as a caller sees it: files, batch jobs, and the lines in them."""

@@ -1,0 +1,145 @@
+"""Mistral's batch lines: the result line of each row."""
+
+import hashlib
+from collections.abc import Callable
+
+import orjson
+
+from batch_pipeline.simulator.dialect import Answered, RowFaultOf
+from batch_pipeline.simulator.faults import Row
+from batch_pipeline.simulator.limits import Limits
+from batch_pipeline.simulator.mistral import models
+from batch_pipeline.simulator.mistral.bodies import make_body
+from batch_pipeline.simulator.mistral.made import RefusedRequestError
+from batch_pipeline.simulator.mistral.objects import NAME, uuid_from
+from batch_pipeline.simulator.records import Batch, StoredFile
+
+RESULT = "batch_result"  # purpose of both result files; the service names both the same
+_HTTP_ERRORS = {
+    408: ("Request timed out", "request_timeout", "1200"),
+    422: ("The request was refused (simulated).", "invalid_request_error", None),
+    429: ("Requests rate limit exceeded", "rate_limited", "1300"),
+    503: ("Service unavailable.", "unreachable_backend", "1100"),
+    504: ("Request timed out", "unreachable_backend", "1101"),
+}
+_SERVER_ERROR = ("Internal server error", "internal_server_error", "1000")
+_BAD_REQUEST = ("The request was refused (simulated).", "invalid_request_error", None)
+
+
+class MistralLines:
+    """The engine's view of Mistral."""
+
+    name = NAME
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def answer(self, batch: Batch, line: bytes, fault_of: RowFaultOf) -> Answered:
+        """Run one row; the job's model counts, the line's own only where the job has none."""
+        request = orjson.loads(line)
+        row = _Row(_name(batch, line), request.get("custom_id"))
+        fault = fault_of(row.custom_id or "")
+        if fault is not None and fault.becomes in _INSTEAD:
+            return _INSTEAD[fault.becomes](row, fault)
+        model = batch.model or request["body"].get("model")
+        try:
+            self._check_model(model)
+            made = make_body(
+                batch.endpoint,
+                {**request["body"], "model": model},
+                name=row.name,
+                created=int(batch.in_progress_at or batch.created_at),
+                fault=None if fault is None else fault.becomes,
+            )
+        except RefusedRequestError as refused:
+            return row.http_error(400, (refused.message, refused.kind, refused.code))
+        output = row.response(200, made.body)
+        if fault is not None:
+            output = _mangled(output, row, fault)
+        return Answered(output=output, completed=1, usage=made.usage)
+
+    def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:  # noqa: ARG002 - no word of it
+        """A row whose turn never came is in neither file."""
+        return Answered()
+
+    def result_file(self, batch: Batch, kind: str, now: float) -> StoredFile:
+        """The result file of the job; its id follows from the job's."""
+        hours = self._limits.mistral_results_hours
+        return StoredFile(
+            id=uuid_from(f"{batch.id} {kind}"),
+            dialect=self.name,
+            filename=f"{batch.id}_{kind}.jsonl",
+            purpose=RESULT,
+            bytes=0,
+            created_at=now,
+            expires_at=None if hours is None else now + hours * 3600,
+            num_lines=batch.completed if kind == "output" else batch.failed,
+        )
+
+    def _check_model(self, model: object) -> None:
+        if not isinstance(model, str) or not models.known(model, self._limits.extra_models):
+            raise RefusedRequestError(f"Invalid model: {model}", "invalid_model", "1500")
+
+
+class _Row:
+    """Writes the result lines of one row; `name` is 32 hex digits that name its answer."""
+
+    def __init__(self, name: str, custom_id: str | None) -> None:
+        self.name, self.custom_id = name, custom_id
+
+    def line(self, response: object) -> bytes:
+        line = {
+            "id": f"batch-simulated-{self.name}",
+            "custom_id": self.custom_id,
+            "response": response,
+            "error": None,
+        }
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+    def response(self, status: int, body: object) -> bytes:
+        return self.line({"status_code": status, "body": body})
+
+    def http_error(self, status: int, error: tuple[str, str, str | None]) -> Answered:
+        """An error row: its body is JSON in a string."""
+        message, kind, code = error
+        body = {"object": "error", "message": message, "type": kind, "param": None, "code": code}
+        told = orjson.dumps(body | {"raw_status_code": status}).decode()
+        complaint = f"HTTP Error, status code: {status}"
+        return Answered(error=self.response(status, told), failed=1, complaint=complaint)
+
+    def lost(self) -> Answered:
+        return Answered(error=self.response(0, ""))
+
+
+def _name(batch: Batch, line: bytes) -> str:
+    """Of the line, not of its custom_id: that need be neither there nor unique."""
+    return hashlib.blake2b(batch.id.encode() + line, digest_size=16).hexdigest()
+
+
+def _http_fault(row: _Row, fault: Row) -> Answered:
+    usual = _SERVER_ERROR if fault.status >= 500 else _BAD_REQUEST  # noqa: PLR2004 - HTTP's split
+    return row.http_error(fault.status, _HTTP_ERRORS.get(fault.status, usual))
+
+
+_INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
+    "expired": lambda _, __: Answered(),
+    "cancelled": lambda _, __: Answered(),
+    "request_timeout": lambda row, _: row.http_error(504, _HTTP_ERRORS[504]),
+    "missing": lambda _, __: Answered(),
+    "lost": lambda row, _: row.lost(),
+    "error": _http_fault,
+}
+
+
+def _mangled(output: bytes, row: _Row, fault: Row) -> bytes:
+    """What becomes of a good line on its way into the file."""
+    match fault.becomes:
+        case "duplicate":
+            return output * 2
+        case "unknown_id":
+            stranger = _Row(row.name[::-1], f"never-sent-{row.name[:8]}")
+            return output + stranger.http_error(500, _SERVER_ERROR).error
+        case "unparseable":
+            return output[: len(output) // 2].rstrip(b"\n") + b"\n"
+        case _:
+            return output
