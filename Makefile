@@ -10,7 +10,7 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check dev bench lock clean
+.PHONY: setup demo test cover check dev bench docs lock clean
 
 setup: .venv/.ready .dagster_home/dagster.yaml
 
@@ -28,6 +28,9 @@ demo: setup ## the whole loop on the sample reviews, against the simulator
 	@$(BIN)/python -m examples.demo
 
 test: setup
+	@$(BIN)/python -m pytest -n 2
+
+cover: setup ## the same with branch coverage, which doubles the time
 	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
 
 check: setup
@@ -41,6 +44,9 @@ dev: setup ## simulator and Dagster UI with its daemon
 
 bench: setup
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
+
+docs: setup ## docs/providers, from the capability tables
+	@$(BIN)/python -m batch_pipeline.providers.documented docs/providers
 
 lock: .venv/.ready
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +16,20 @@ from uuid import uuid4
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from batch_pipeline import jobfile
 from batch_pipeline.errors import BatchPipelineError, UsageError
-from batch_pipeline.model import FailureKind
+from batch_pipeline.model import PROVIDERS, FailureKind
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.running import Steps, Tell
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.providers.capabilities import as_values
+from batch_pipeline.providers.documented import page
+from batch_pipeline.providers.registry import Registry
+from batch_pipeline.providers.services import read_services
+from batch_pipeline.settings import Settings
 from batch_pipeline.stages.shards import Only
 from batch_pipeline.terminal import show_report, steps_table
 
@@ -217,6 +225,35 @@ def cancel(
 
 
 @app.command()
+def release(job: Job, as_json: AsJson = False) -> None:
+    """Let the rows go that a failed canary holds; `run` or the watch sends them."""
+    with _opened(job) as shell:
+        released = shell.release()
+        if released is None:
+            raise UsageError(f"{shell.job.name}: no canary of today's request content is held.")
+        if as_json:
+            _print_json({"job": shell.job.name, **asdict(released)})
+            return
+        _out.print(f"Released. {released.reason}", highlight=False)
+
+
+@app.command()
+def providers(
+    name: Annotated[str | None, typer.Argument(help="One provider or service; else all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What each provider takes, allows and keeps, with sources and the day they were read."""
+    registry = Registry(read_services(Settings.from_env(os.environ).services))
+    names = [name] if name else [*PROVIDERS, *registry.services]
+    known = {one: registry.codec(one).capabilities for one in names}
+    if as_json:
+        _print_json({one: as_values(what) for one, what in known.items()})
+        return
+    for what in known.values():
+        _out.print(Markdown(page(what)))
+
+
+@app.command()
 def simulate(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8900,
     state: Annotated[Path, typer.Option(help="Folder for its state.")] = Path(
@@ -234,7 +271,9 @@ def simulate(
     from batch_pipeline.simulator.server import serve  # noqa: PLC0415 - only this command needs it
 
     if as_json:
-        _print_json({"simulated": True, "openai": f"http://127.0.0.1:{port}/openai/v1"})
+        root = f"http://127.0.0.1:{port}"
+        urls = {"openai": "/openai/v1", "anthropic": "/anthropic", "mistral": "/mistral"}
+        _print_json({"simulated": True, **{name: root + path for name, path in urls.items()}})
         sys.stdout.flush()
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         serve(

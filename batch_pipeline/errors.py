@@ -5,6 +5,8 @@ Every message says what failed, which one, why, and what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class BatchPipelineError(Exception):
     """Base of all our errors; the command line shows its message without a traceback."""
@@ -50,6 +52,15 @@ class TooLarge(Refused):
     """The provider finds the file too large or too long: cut the shard in two."""
 
 
+class BadLines(Refused):
+    """The provider read the file before it took it, and refuses these lines; nothing was billed."""
+
+    def __init__(self, message: str, *, lines: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.lines = dict(lines)
+        """What is wrong with each, by its number from 1."""
+
+
 class NotFound(Refused):
     """The provider has no such file or batch for this account."""
 
@@ -68,3 +79,7 @@ class Unavailable(ProviderError):  # noqa: N818 - named for what the provider sa
 
 class Ambiguous(ProviderError):  # noqa: N818 - named for what the provider said
     """No certain answer to a call that costs money: look for its effect before any other call."""
+
+
+class Undecided(ProviderError):  # noqa: N818 - named for what the provider said
+    """A batch at the provider may be a shard's own, and only its answers will tell: look later."""

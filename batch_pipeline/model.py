@@ -8,8 +8,19 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-PROVIDERS = ("openai",)
-ENDPOINTS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
+ENDPOINTS = {
+    "openai": (
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/v1/moderations",
+    ),
+    "anthropic": ("/v1/messages",),
+    "mistral": ("/v1/chat/completions", "/v1/embeddings", "/v1/moderations", "/v1/ocr"),
+}
+"""What a batch can be asked of each provider; the first is what a target means by itself."""
+PROVIDERS = tuple(ENDPOINTS)
+EMBEDDINGS = "/v1/embeddings"
 UNPARTITIONED = "all"
 """The partition of a job whose dataset has none."""
 
@@ -82,8 +93,52 @@ class Hole:
     template: str
 
 
-Tree: TypeAlias = "str | int | float | bool | Hole | Sequence[Tree] | Mapping[str, Tree] | None"
+class Form(StrEnum):
+    """What a Cell makes of its column's value; each is a JSON string but for the turns."""
+
+    LINK = "link"  # an http(s) URL as it stands
+    BASE64 = "base64"  # the base64 text of bytes, or of a text that already is base64
+    DATA_URL = "data_url"  # data:<media type>;base64,<…>
+    MEDIA_TYPE = "media_type"  # image/png, image/jpeg, image/gif, image/webp, application/pdf
+    TEXT = "text"  # the value as text
+    TURNS = "turns"  # role/content objects, spliced into the list where the cell stands
+    SYSTEM = "system"  # the system turns' text; the member is left out where there are none
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A place in a request body filled from one column; a value that cannot be is rejected.
+
+    `media` is what the value must be, "image" or "pdf", for links and data. `roles` are those a
+    conversation may have here (TURNS); with `hoisted` its system turns are elsewhere (SYSTEM).
+    """
+
+    column: str
+    form: Form
+    media: str | None = None
+    roles: tuple[str, ...] = ("system", "user", "assistant")
+    hoisted: bool = False
+
+
+Tree: TypeAlias = (
+    "str | int | float | bool | Hole | Cell | Sequence[Tree] | Mapping[str, Tree] | None"
+)
 """JSON whose leaves may be holes: a request body before it meets a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where lines are sent, as they were built: a target of the job, without its rule.
+
+    `provider` is a service's name where the target has one. `options` belong to the batch and not
+    to its lines (beta flags, a window): equal lines with other options are other shards.
+    """
+
+    name: str
+    provider: str
+    model: str
+    endpoint: str
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +173,11 @@ class BatchProblem:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at a batch at its provider. Times are aware UTC; counts are never trusted alone."""
+    """One look at a batch at its provider. Times are aware UTC; counts are never trusted alone.
+
+    A file id is None while it is not known, and "" when the provider has no such file: failed rows
+    are among the others then.
+    """
 
     batch_id: str
     status: RemoteStatus
@@ -129,6 +188,7 @@ class Observation:
     created_at: datetime
     ended_at: datetime | None = None
     expires_at: datetime | None = None
+    results_until: datetime | None = None  # when the provider forgets the answers, if it said so
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
@@ -155,12 +215,14 @@ class Shard:
     requests: int
     bytes: int
     digest: str
+    options: dict[str, str] = field(default_factory=dict)  # of the batch: see Destination
     partitions: dict[str, int] = field(default_factory=dict)  # partition -> requests in it
     state: ShardState = ShardState.PLANNED
     account: str | None = None  # whose key sent it: a short hash, never the key
     intent: str | None = None  # written before the create, found in the batch's metadata
     batch_id: str | None = None
     run_id: str | None = None
+    canary: str | None = None  # the content it goes ahead for
     claimed_by: str | None = None  # host:pid:random of the run that is at it
     claimed_at: datetime | None = None
     tries: int = 0  # creates that were refused or turned out not to have happened
@@ -189,7 +251,8 @@ class PartitionCounts:
     failed: int = 0
     retryable: int = 0  # failed rows that policy would send again
     unanswered: int = 0  # rows without any outcome when results were last looked at
-    held: str | None = None  # why nothing is sent by itself: a person cancelled
+    held: str | None = None  # why nothing is sent by itself: a person cancelled, a canary failed
+    deferred: int = 0  # rows that wait for a canary to come back
     collected: int = 0
     landed: int = -1
     updated_at: datetime | None = None
@@ -201,7 +264,8 @@ class PartitionSummary:
 
     A shard of several partitions counts in each, with its requests of that partition only.
     `next_due` is the earliest time at which a waiting (planned, submitting, in doubt) shard may
-    move, None if there is none; `expires_at` is the earliest end of a batch's window.
+    move, None if there is none; `expires_at` is the earliest end of a batch's window, and
+    `results_until` the earliest time after which answers that wait cannot be fetched any more.
     """
 
     counts: PartitionCounts
@@ -209,3 +273,31 @@ class PartitionSummary:
     requests: dict[ShardState, int] = field(default_factory=dict)
     next_due: datetime | None = None
     expires_at: datetime | None = None
+    results_until: datetime | None = None
+    canaries: dict[ShardState, int] = field(default_factory=dict)  # of the whole job, not collected
+
+
+class CanaryVerdict(StrEnum):
+    """What came of the first rows of a new request content."""
+
+    PASSED = "passed"
+    HELD = "held"  # too many failed: the others wait for a person
+    RELEASED = "released"  # a person let them go, or policy did
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryRecord:
+    """A judged canary of a job; `version` is the content's, `reason` what a person should read.
+
+    Means are over its answered rows; they feed estimates.
+    """
+
+    job: str
+    version: str
+    verdict: CanaryVerdict
+    reason: str
+    requests: int
+    failed: int
+    mean_input_tokens: float | None = None
+    mean_output_tokens: float | None = None
+    decided_at: datetime | None = None

@@ -19,6 +19,7 @@ class Settings:
     poll_seconds: float = 60.0
     claim_seconds: float = 900.0  # a submit that has not been heard of for so long may be resumed
     settle_seconds: float = 30.0  # between two looks for a batch that may or may not exist
+    services: str | None = None  # YAML file of services that speak a provider's API
     memory: str = "256MB"
     threads: int = 2
 
@@ -32,6 +33,7 @@ class Settings:
             poll_seconds=_positive(env, "BATCH_PIPELINE_POLL_SECONDS", known.poll_seconds),
             claim_seconds=_positive(env, "BATCH_PIPELINE_CLAIM_SECONDS", known.claim_seconds),
             settle_seconds=_positive(env, "BATCH_PIPELINE_SETTLE_SECONDS", known.settle_seconds),
+            services=env.get("BATCH_PIPELINE_SERVICES") or None,
             memory=env.get("BATCH_PIPELINE_MEMORY") or known.memory,
             threads=int(_positive(env, "BATCH_PIPELINE_THREADS", known.threads)),
         )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,17 +19,19 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from batch_pipeline.errors import SpecError
-from batch_pipeline.model import ENDPOINTS, PROVIDERS, FailureKind
+from batch_pipeline.model import EMBEDDINGS, ENDPOINTS, PROVIDERS, FailureKind
+from batch_pipeline.request import Closed, Message, Parameters, Request
+
+__all__ = ["Message", "Parameters", "Request"]
 
 RETRIED_BY_DEFAULT = (
     FailureKind.ERRORED,
@@ -41,27 +44,6 @@ RETRIED_BY_DEFAULT = (
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _MODULE_REF = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-
-
-class Closed(BaseModel):
-    """Frozen, and an unknown key is an error that names the nearest valid one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_the_nearest_key(cls, data: object) -> object:
-        if not isinstance(data, Mapping):
-            return data
-        known = [field.alias or name for name, field in cls.model_fields.items()]
-        for key in data:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-                raise PydanticCustomError(
-                    "unknown_key", "unknown key '{key}'; {hint}", {"key": str(key), "hint": hint}
-                )
-        return data
 
 
 def _one_or_many(value: object) -> object:
@@ -116,95 +98,59 @@ class Partitions(Closed):
         return self.format or ("%Y-%m-%d-%H:%M" if self.kind == "hourly" else "%Y-%m-%d")
 
 
-class Message(Closed):
-    """One turn of the conversation; `content` is a template."""
+class Target(Closed):
+    """Who answers: provider, model, endpoint, and parameters over the request's.
 
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Parameters(Closed):
-    """What shapes the answer, in neutral words; `extra` is native and merged last."""
-
-    max_output_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    stop: list[str] = Field(default_factory=list)
-    seed: int | None = None
-    reasoning_effort: str | None = None
-    extra: dict[str, JsonValue] = Field(default_factory=dict)
-
-    def over(self, below: Parameters) -> Parameters:
-        """These parameters, with *below* where nothing is said here."""
-        said = self.model_dump(exclude_unset=True)
-        extra = {**below.extra, **self.extra}
-        return Parameters.model_validate({**below.model_dump(), **said, "extra": extra})
-
-
-class Request(Closed):
-    """The request template: `prompt` (or `messages`), `system`, parameters, output schema.
-
-    Templates are Jinja2 over the row's columns. For embeddings `prompt` is the input.
+    With several, a row goes to the first whose `when` is true for it; one without takes the rest.
     """
 
-    system: str | None = None
-    system_file: str | None = None
-    prompt: str | None = None
-    prompt_file: str | None = None
-    messages: list[Message] = Field(default_factory=list)
-    parameters: Parameters = Parameters()
-    output_schema: Annotated[
-        dict[str, JsonValue] | str | None,
-        WithJsonSchema({"type": ["object", "string", "null"]}),
-    ] = Field(default=None, description="JSON Schema, a .json/.yaml file, or module:PydanticModel.")
-
-    @model_validator(mode="after")
-    def _one_way_to_ask(self) -> Self:
-        asked = [self.prompt is not None, self.prompt_file is not None, bool(self.messages)]
-        if sum(asked) != 1:
-            raise ValueError(
-                "say what to ask in exactly one of `prompt`, `prompt_file`, `messages`"
-            )
-        if self.system is not None and self.system_file is not None:
-            raise ValueError("`system` and `system_file` are one thing: keep one")
-        return self
-
-    @property
-    def turns(self) -> list[Message]:
-        """The whole conversation, system first; only after `BatchJob.resolved`."""
-        head = [Message(role="system", content=self.system)] if self.system is not None else []
-        body = self.messages or [Message(role="user", content=self.prompt or "")]
-        return [*head, *body]
-
-    @property
-    def json_schema(self) -> dict[str, JsonValue] | None:
-        """The output schema itself; only after `BatchJob.resolved`."""
-        if isinstance(self.output_schema, str):
-            raise SpecError("output_schema is still a reference: call BatchJob.resolved first.")
-        return self.output_schema
-
-
-class Target(Closed):
-    """Who answers: provider, model, endpoint, and parameters over the request's."""
-
+    name: str = Field(default="", description="In tables and reports; default provider/model.")
+    when: str | None = Field(
+        default=None, min_length=1, description="SQL over the row's columns and prompt_chars."
+    )
     provider: Annotated[
         str, WithJsonSchema({"type": "string", "enum": list(PROVIDERS)}), Field(min_length=1)
     ]
-    model: str = Field(min_length=1)
-    endpoint: Annotated[str, WithJsonSchema({"type": "string", "enum": list(ENDPOINTS)})] = (
-        "/v1/chat/completions"
+    service: str | None = Field(
+        default=None, pattern=NAME, description="A service of that provider's API, from settings."
     )
+    model: str = Field(min_length=1)
+    endpoint: Annotated[
+        str, WithJsonSchema({"type": "string", "enum": sorted(set(chain(*ENDPOINTS.values())))})
+    ] = Field(default="", description="Default: the provider's way to chat.")
     parameters: Parameters = Parameters()
+    betas: list[str] = Field(default_factory=list, description="Beta flags of the whole batch.")
+    timeout_hours: int | None = Field(default=None, ge=1, le=167)
+    api_version: str | None = Field(default=None, min_length=1)
 
     @field_validator("provider")
     @classmethod
     def _known_provider(cls, value: str) -> str:
         return _one_of(value, PROVIDERS, "provider")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _say_the_endpoint(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        provider = data.get("provider")
+        usual = ENDPOINTS.get(provider, ("",))[0] if isinstance(provider, str) else ""
+        name = f"{data.get('service') or provider}/{data.get('model')}"
+        said = {key: value for key, value in data.items() if value != ""}
+        return {"endpoint": usual, "name": name, **said}
+
     @field_validator("endpoint")
     @classmethod
-    def _known_endpoint(cls, value: str) -> str:
-        return _one_of(value, ENDPOINTS, "endpoint")
+    def _known_endpoint(cls, value: str, info: ValidationInfo) -> str:
+        provider = info.data.get("provider")
+        if provider is None:  # its own error is enough
+            return value
+        return _one_of(value, ENDPOINTS[provider], f"endpoint of {provider}")
+
+    @property
+    def sends_to(self) -> str:
+        """The service, or the provider itself: whose key, limits and prices count."""
+        return self.service or self.provider
 
 
 class Retry(Closed):
@@ -236,6 +182,16 @@ class Schedule(Closed):
     timezone: str = "UTC"
 
 
+class Canary(Closed):
+    """New request content goes out with its first rows alone; the others wait for these."""
+
+    requests: int = Field(ge=1, description="Rows of each target that go first.")
+    max_failed_ratio: float = Field(default=0.2, ge=0, le=1)
+    release: Literal["hand", "always"] = Field(
+        default="hand", description="When too many failed: wait for a person, or go on and say so."
+    )
+
+
 class BatchJob(Closed):
     """One job: this dataset, this request, these targets, these policies."""
 
@@ -247,6 +203,11 @@ class BatchJob(Closed):
     targets: list[Target] = Field(min_length=1)
     retry: Retry = Retry()
     shard: ShardLimits = ShardLimits()
+    canary: Annotated[
+        Canary | None,
+        BeforeValidator(lambda value: {"requests": value} if isinstance(value, int) else value),
+        WithJsonSchema({"type": ["integer", "object", "null"]}),
+    ] = None
     schedule: Schedule | None = None
     prices: str | None = Field(default=None, description="YAML file of price overrides.")
     custom_id: Literal["readable", "opaque"] = "readable"
@@ -255,20 +216,29 @@ class BatchJob(Closed):
 
     @field_validator("targets")
     @classmethod
-    def _one_target(cls, targets: list[Target]) -> list[Target]:
-        if len(targets) > 1:
-            raise ValueError("one target per job for now: several need routing rules")
+    def _each_can_be_reached(cls, targets: list[Target]) -> list[Target]:
+        for number, target in enumerate(targets[:-1], start=1):
+            if target.when is None:
+                raise ValueError(
+                    f"target {number} ({target.name}) has no `when` and takes every row, so the "
+                    "targets after it get none: put it last"
+                )
+        names = [target.name for target in targets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two targets are named {name!r}: give each a `name` of its own")
+        if len({target.endpoint.endswith("/embeddings") for target in targets}) > 1:
+            raise ValueError("embeddings and other answers do not go into one results table")
         return targets
 
     @property
-    def target(self) -> Target:
-        """The target that answers."""
-        return self.targets[0]
+    def numeric(self) -> bool:
+        """True when the answers are embeddings."""
+        return self.targets[0].endpoint == EMBEDDINGS
 
-    @property
-    def parameters(self) -> Parameters:
+    def parameters(self, target: Target) -> Parameters:
         """The target's parameters over the request's."""
-        return self.target.parameters.over(self.request.parameters)
+        return target.parameters.over(self.request.parameters)
 
     @property
     def version(self) -> str:

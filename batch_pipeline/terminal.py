@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from batch_pipeline.pipeline.running import Steps
 from batch_pipeline.stages.bill import BillLine
-from batch_pipeline.stages.report import CostReport, money
+from batch_pipeline.stages.report import CostReport, money, routing
 
 _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
@@ -22,6 +22,8 @@ def show_report(out: Console, report: CostReport) -> None:
         out.print("[bold yellow]SIMULATED[/]: no provider answered, and nobody pays this.")
     for fact in facts(report.total):
         out.print(fact, highlight=False)
+    if report.routed is not None:
+        out.print(routing(report.routed), highlight=False)
     if len(report.lines) <= _WIDEST:
         out.print(bill_table(report))
     out.print(f"Prices: {report.prices_from}, as of {report.prices_on}.", highlight=False)
@@ -38,6 +40,24 @@ def facts(whole: BillLine) -> Iterator[str]:
     yield f"live       {money(whole.live_cost)} for the same tokens, {money(whole.saved)} saved"
     if whole.unknown_cost:
         yield f"unknown    {whole.unknown_cost:,} rows cost something nobody told us"
+
+
+def show_comparison(out: Console, reports: Mapping[str, CostReport]) -> None:
+    """The same job under several names side by side: tokens, cost and failures."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for title in ("requests", "failed", "tokens in", "tokens out", "cost", "live"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, report in reports.items():
+        whole = report.total
+        tokens = (_count(whole.input_tokens), _count(whole.output_tokens))
+        counts = (f"{whole.requests:,}", f"{whole.failed:,}", *tokens)
+        table.add_row(name, *counts, money(whole.cost), money(whole.live_cost))
+    out.print(table)
+    for name, report in reports.items():
+        models = sorted({line.model for line in report.lines if line.model})
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in report.total.by_kind.items()) or "none"
+        out.print(f"{name}: {' and '.join(models)}; failures: {kinds}", highlight=False)
 
 
 def bill_table(report: CostReport) -> Table:

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "batch_pipeline"
 NOUNS = {"model", "errors"}
-ASKED = NOUNS | {"spec", "settings", "prices"}
+ASKED = NOUNS | {"request", "spec", "settings", "prices"}
 ROOMS = {"policy", "stages", "providers", "store"}
 SHELL = ASKED | ROOMS | {"pipeline"}
 MAY_IMPORT = {
@@ -20,9 +20,10 @@ MAY_IMPORT = {
     "errors": set[str](),
     "wholefile": set[str](),
     "settings": NOUNS,
-    "spec": NOUNS,
+    "request": NOUNS,
+    "spec": NOUNS | {"request"},
     "prices": NOUNS,
-    "jobfile": NOUNS | {"spec"},
+    "jobfile": NOUNS | {"request", "spec"},
     "policy": ASKED,
     "stages": ASKED | {"wholefile"},
     "providers": ASKED | {"wholefile"},

@@ -234,7 +234,7 @@ def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, t
         shell.watch()
         remote = shell.shards()[0].remote
         assert remote is not None
-        shell.work.client.delete_file(str(remote.output_file_id))
+        shell.work.client("openai").delete_file(str(remote.output_file_id))
     told = typed("run", "JOB")
     assert told.code == 1
     assert f"{DAY} is blocked: `batch-pipeline status` says why" in told.err
@@ -289,8 +289,9 @@ def test_simulate_serves_until_it_is_stopped(world: World) -> None:
     with started(world, "simulate", "--port", str(port), "--state", state, "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        document = "".join(process.stdout.readline() for _ in range(4))
-        assert json.loads(document)["openai"] == f"http://127.0.0.1:{port}/openai/v1"
+        document = json.loads("".join(process.stdout.readline() for _ in range(6)))
+        assert document["openai"] == f"http://127.0.0.1:{port}/openai/v1"
+        assert document["mistral"] == f"http://127.0.0.1:{port}/mistral"
         assert "Simulated batch APIs" in process.stderr.readline()  # now it listens
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/clock") as answer:
             assert json.load(answer)["speed"] == 1

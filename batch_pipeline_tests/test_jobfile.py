@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from batch_pipeline import jobfile
 from batch_pipeline.errors import SpecError, UsageError
-from batch_pipeline.spec import BatchJob
+from batch_pipeline.model import PROVIDERS
+from batch_pipeline.spec import BatchJob, Canary
 
 
 class Verdict(BaseModel):
@@ -93,7 +94,31 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (job(targets=[]), "targets: "),
     (job(targets=[{"provider": "openia", "model": "m"}]), "Did you mean 'openai'?"),
     (job(targets=[{"provider": "openai", "model": "m", "endpoint": "/v1/chat"}]), "endpoint"),
-    (job(targets=job()["targets"] * 2), "one target per job for now"),
+    (job(targets=job()["targets"] * 2), "has no `when` and takes every row"),
+    (job(targets=[{**job()["targets"][0], "when": "true"}] * 2), "two targets are named"),
+    (
+        job(targets=[{"provider": "anthropic", "model": "m", "endpoint": "/v1/responses"}]),
+        "endpoint of anthropic",
+    ),
+    (
+        job(
+            targets=[
+                {"provider": "openai", "model": "m", "when": "true"},
+                {"provider": "openai", "model": "e", "endpoint": "/v1/embeddings"},
+            ]
+        ),
+        "do not go into one results table",
+    ),
+    (job(canary=0), "canary.requests"),
+    (job(canary={"rows": 5}), "canary.rows: unknown key 'rows'"),
+    (job(request={"prompt": "a", "images": [{}]}), "name one column"),
+    (job(request={"conversation": "c", "images": [{"url": "u"}]}), "belong to a `prompt`"),
+    (job(request={"prompt": "a", "tool_choice": "auto"}), "needs `tools`"),
+    (
+        job(request={"prompt": "a", "tools": [{"name": "f"}], "tool_choice": "g"}),
+        "'g' is not one of auto, none, required, f",
+    ),
+    (job(request={"prompt": "a", "tools": [{"name": "f"}] * 2}), "names a tool twice"),
     (job(request={}), "exactly one of"),
     (job(request={"prompt": "a", "messages": [{"role": "user", "content": "b"}]}), "exactly one"),
     (job(request={"prompt": "a", "system": "b", "system_file": "c"}), "are one thing"),
@@ -221,7 +246,8 @@ def test_the_targets_parameters_stand_over_the_requests() -> None:
             }
         ],
     )
-    merged = BatchJob.model_validate(said).parameters
+    made = BatchJob.model_validate(said)
+    merged = made.parameters(made.targets[0])
     assert (merged.seed, merged.temperature, merged.extra) == (2, 0.5, {"a": 1, "b": 2})
 
 
@@ -229,3 +255,18 @@ def test_the_version_changes_with_the_request_and_with_nothing_else() -> None:
     one = BatchJob.model_validate(job())
     assert one.version == BatchJob.model_validate(job(description="other")).version
     assert one.version != BatchJob.model_validate(job(request={"prompt": "other"})).version
+
+
+def test_a_number_is_enough_to_ask_for_a_canary() -> None:
+    assert BatchJob.model_validate(job(canary=20)).canary == Canary(requests=20)
+
+
+def test_a_target_means_its_providers_way_to_chat_and_is_named_after_its_model() -> None:
+    targets = [{"provider": name, "model": "m"} for name in PROVIDERS]
+    made = [BatchJob.model_validate(job(targets=[target])).targets[0] for target in targets]
+    assert [target.endpoint for target in made] == [
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/v1/chat/completions",
+    ]
+    assert [target.name for target in made] == ["openai/m", "anthropic/m", "mistral/m"]

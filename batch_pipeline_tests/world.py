@@ -166,6 +166,18 @@ class World:
         return set(self.sim.submissions().values())
 
 
+def three_providers(sim: Simulator) -> dict[str, str]:
+    """The environment in which *sim* stands in for every provider."""
+    return {
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_BASE_URL": sim.openai_url,
+        "ANTHROPIC_API_KEY": KEY,
+        "ANTHROPIC_BASE_URL": sim.anthropic_url,
+        "MISTRAL_API_KEY": KEY,
+        "MISTRAL_BASE_URL": sim.mistral_url,
+    }
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as file:  # a handle: the folder's partition=... is no column of ours
         rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()

@@ -55,11 +55,12 @@ def generate(rows: int, path: Path) -> None:
 
 def ours(source: Path, work: Path, rows: int) -> int:
     """Lines, hashes, request table and shards, with the default memory limit."""
-    from batch_pipeline.providers.openai_wire import OpenAIWire  # noqa: PLC0415 - see generate
+    from batch_pipeline.model import Destination  # noqa: PLC0415 - see generate
+    from batch_pipeline.providers.openai_wire import OpenAIWire  # noqa: PLC0415
     from batch_pipeline.settings import Settings  # noqa: PLC0415
     from batch_pipeline.spec import BatchJob  # noqa: PLC0415
     from batch_pipeline.stages.dataset import open_dataset  # noqa: PLC0415
-    from batch_pipeline.stages.requests import build_requests  # noqa: PLC0415
+    from batch_pipeline.stages.requests import Aim, build_requests  # noqa: PLC0415
     from batch_pipeline.stages.shards import choose, cut  # noqa: PLC0415
 
     prompt = "{{ title }} ({{ lang }}, {{ stars }} stars)\n{{ body }}"
@@ -72,14 +73,19 @@ def ours(source: Path, work: Path, rows: int) -> int:
             "targets": [{"provider": "openai", "model": "gpt-5-nano", "endpoint": endpoint}],
         }
     )
-    wire = OpenAIWire()
+    wire, (target,) = OpenAIWire(), job.targets
+    aim = Aim(
+        Destination(target.name, target.provider, target.model, endpoint),
+        when=None,
+        body=wire.body(job, target),
+        envelope=wire.envelope(endpoint),
+        limits=wire.limits(endpoint),
+    )
     with connected(work, memory=Settings().memory, threads=Settings().threads) as con:
         built = build_requests(
             con,
             job=job,
-            body=wire.body(job),
-            envelope=wire.envelope(endpoint),
-            limits=wire.limits(endpoint),
+            aims=[aim],
             selection=open_dataset(con, job.dataset, job.partitions).select("all"),
             partition="all",
             into=work / "requests",
@@ -92,15 +98,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
             retried_kinds=["errored"],
             max_attempts=3,
         )
-    shards = cut(
-        pending,
-        limits=wire.limits(endpoint),
-        job=job.name,
-        provider="openai",
-        model="gpt-5-nano",
-        endpoint=endpoint,
-        into=work / "shards",
-    )
+    shards = cut(pending, limits=lambda _: aim.limits, job=job.name, into=work / "shards")
     check(sum(shard.requests for shard in shards), rows)
     return sum(shard.bytes for shard in shards)
 

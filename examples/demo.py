@@ -1,7 +1,8 @@
-"""`make demo`: a month of reviews through OpenAI's batch API, run by Dagster, all on this machine.
+"""`make demo`: a month of reviews through three providers' batch APIs, all on this machine.
 
-The simulator stands in for the provider, over real HTTP, with faults; Dagster runs in this process
-with the history of `make dev`, so that its pages show the same runs afterwards.
+The simulator stands in for the providers, over real HTTP, with faults. Dagster runs the job on
+OpenAI in this process, with the history of `make dev`, so that its pages show the same runs
+afterwards; then the same job runs on Anthropic and Mistral without Dagster, to compare.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
@@ -21,14 +23,21 @@ from rich.console import Console  # noqa: E402
 
 from batch_pipeline import jobfile  # noqa: E402
 from batch_pipeline.definitions import defs  # noqa: E402
+from batch_pipeline.model import PROVIDERS  # noqa: E402
 from batch_pipeline.orchestration.local import LocalDagster  # noqa: E402
 from batch_pipeline.pipeline import Pipeline  # noqa: E402
 from batch_pipeline.simulator.limits import Pace  # noqa: E402
 from batch_pipeline.simulator.server import Simulator  # noqa: E402
-from batch_pipeline.terminal import show_report  # noqa: E402
+from batch_pipeline.spec import BatchJob, Target  # noqa: E402
+from batch_pipeline.stages.report import CostReport  # noqa: E402
+from batch_pipeline.terminal import show_comparison, show_report  # noqa: E402
 
 JOB = "review_triage"
 PORT = int(os.environ.get("SIMULATOR_PORT", "8900"))  # the same as `make dev`: one account to us
+ELSEWHERE = [
+    Target(provider="anthropic", model="claude-haiku-4-5"),
+    Target(provider="mistral", model="mistral-small-latest"),
+]
 FAULTS = Path(__file__).parent / "demo_faults.yaml"
 out = Console(highlight=False)
 
@@ -40,8 +49,9 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     pace = Pace(seconds_to_complete=2)
     with Simulator(state_dir=state, faults=FAULTS, pace=pace, port=PORT) as simulator:
-        os.environ["OPENAI_BASE_URL"] = simulator.openai_url
-        os.environ["OPENAI_API_KEY"] = "sk-simulated"
+        for provider in PROVIDERS:
+            os.environ[f"{provider.upper()}_BASE_URL"] = getattr(simulator, f"{provider}_url")
+            os.environ[f"{provider.upper()}_API_KEY"] = "sk-simulated"
         os.environ["BATCH_PIPELINE_POLL_SECONDS"] = "0.5"
         os.environ["BATCH_PIPELINE_SETTLE_SECONDS"] = "2"
         with Pipeline.open(jobfile.find(JOB)) as shell:
@@ -49,6 +59,8 @@ def main() -> None:
             out.print(f"{JOB}: {len(partitions)} days, {partitions[0]} to {partitions[-1]}")
             _run(partitions)
             _show(shell, partitions, began, calls=len(simulator.log()))
+            _compare(shell, partitions)
+        out.print(f"{time.monotonic() - began:.1f} s in all. Running this again sends nothing.")
 
 
 def _run(partitions: list[str]) -> None:
@@ -79,8 +91,26 @@ def _show(shell: Pipeline, partitions: list[str], began: float, *, calls: int) -
     out.print(f"report   {store.report_file(JOB, 'md')}")
     out.print(
         f"{calls} HTTP calls, {time.monotonic() - began:.1f} s. "
-        "`make dev` shows the same in Dagster; running this again sends nothing."
+        "`make dev` shows the same in Dagster."
     )
+
+
+def _compare(shell: Pipeline, partitions: list[str]) -> None:
+    """The same job on the other providers, and all of them side by side."""
+    out.print("\nThe same job with another provider and model:")
+    with ThreadPoolExecutor() as threads:
+        found = threads.map(lambda target: _elsewhere(shell.job, target, partitions), ELSEWHERE)
+    reports = {"openai": shell.report(partitions)}
+    reports |= {target.provider: one for target, one in zip(ELSEWHERE, found, strict=True)}
+    show_comparison(out, reports)
+
+
+def _elsewhere(job: BatchJob, target: Target, partitions: list[str]) -> CostReport:
+    """The whole loop of the job under a name of its own, sent to *target*."""
+    other = job.model_copy(update={"name": f"{job.name}_{target.provider}", "targets": [target]})
+    with Pipeline.open(other) as shell:
+        shell.run(partitions, run_id="demo")
+        return shell.report(partitions)
 
 
 if __name__ == "__main__":

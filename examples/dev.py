@@ -17,10 +17,13 @@ def main() -> None:
     said.add_argument("--simulator-port", type=int, default=8900)
     said.add_argument("--faults", type=Path, default=Path(__file__).parent / "demo_faults.yaml")
     options = said.parse_args()
+    root = f"http://127.0.0.1:{options.simulator_port}"
     env = {
         **os.environ,
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{options.simulator_port}/openai/v1",
-        "OPENAI_API_KEY": "sk-simulated",
+        "OPENAI_BASE_URL": f"{root}/openai/v1",
+        "ANTHROPIC_BASE_URL": f"{root}/anthropic",
+        "MISTRAL_BASE_URL": f"{root}/mistral",
+        **{f"{name}_API_KEY": "sk-simulated" for name in ("OPENAI", "ANTHROPIC", "MISTRAL")},
         "BATCH_PIPELINE_POLL_SECONDS": os.environ.get("BATCH_PIPELINE_POLL_SECONDS", "5"),
     }
     simulator = ["-m", "batch_pipeline.cli", "simulate", "--port", str(options.simulator_port)]

@@ -1,5 +1,6 @@
 """A job as a Dagster component, over the plain pydantic BatchJob, so that YAML errors are exact."""
 
+import os
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,8 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from batch_pipeline.errors import SpecError
 from batch_pipeline.orchestration.build import build_defs
 from batch_pipeline.orchestration.resources import PipelineResource
+from batch_pipeline.pipeline.shell import check
+from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
 
 PIPELINE = PipelineResource()
@@ -94,7 +97,9 @@ class BatchJobComponent(dg.Component):
         """Take the attributes as they are: Dagster's templating would eat `{{ column }}`."""
         if not isinstance(attributes, BatchJob):
             raise SpecError(f"{context.path}: a batch job needs `attributes`.")
-        return cls(attributes.resolved(Path(context.path)))
+        job = attributes.resolved(Path(context.path))
+        check(job, Settings.from_env(os.environ))  # an error now, and not a paid failure
+        return cls(job)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster sees of the job, and the one resource that all jobs share."""

@@ -39,6 +39,11 @@ class BatchesConfig(dg.Config):
         description="Also send what a person had cancelled, or what was refused on sending.",
     )
 
+    release: bool = Field(
+        default=False,
+        description="Send the rows that a failed canary holds; look at its results first.",
+    )
+
     def only(self) -> Only | None:
         """The selection, or None when nothing was named."""
         known = {kind.value for kind in FailureKind}
@@ -103,6 +108,8 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
         names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
             only = config.only()
+            if config.release:
+                shell.release()
             if config.lift_holds:
                 sent = shell.resend(names, run_id=context.run.run_id, only=only, lost=config.lost)
             else:

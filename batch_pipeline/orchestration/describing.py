@@ -39,7 +39,7 @@ def common(job: BatchJob, step: str, *, after: str) -> Common:
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[dg.AssetKey([job.name, after])],
         kinds=_KINDS.get(step, {"parquet"})
-        | ({job.target.provider} if step == "batches" else set()),
+        | ({target.sends_to for target in job.targets} if step == "batches" else set()),
         tags=asset_tags(job),
     )
 
@@ -73,20 +73,26 @@ def _dataset(job: BatchJob) -> str:
 
 
 def _requests(job: BatchJob) -> str:
-    target = job.target
     turns = [
         f"**{turn.role}**\n\n```jinja\n{_cut(turn.content)}\n```" for turn in job.request.turns
     ]
     about = (
-        f"Rows rendered to request lines for `{target.model}` (`{target.endpoint}`), with their "
-        "custom_ids and content hashes. Equal rows give equal bytes."
+        f"Rows rendered to request lines for {_targets(job)}, with their custom_ids and content "
+        "hashes. Equal rows give equal bytes."
     )
     return "\n\n".join([about, *turns])
 
 
+def _targets(job: BatchJob) -> str:
+    said = [f"`{target.model}` (`{target.endpoint}`)" for target in job.targets]
+    rules = [f", when `{target.when}`" if target.when else "" for target in job.targets]
+    return "; else ".join(name + rule for name, rule in zip(said, rules, strict=True))
+
+
 def _batches(job: BatchJob) -> str:
+    services = " and ".join(dict.fromkeys(target.sends_to for target in job.targets))
     return (
-        f"Request files at {job.target.provider}. Materializing sends only what is neither "
+        f"Request files at {services}. Materializing sends only what is neither "
         "answered nor on its way: again for a finished, unchanged partition it sends nothing and "
         "costs nothing; after failures it is the retry.\n\n"
         f"A row is sent at most {job.retry.max_attempts} times, again only when it failed as "

@@ -155,6 +155,12 @@ def of_progress(step: Step, summary: PartitionSummary) -> Found:
         found[f"batches_{name}"] = dg.MetadataValue.int(number)
     if summary.expires_at is not None:
         found["window_closes"] = dg.MetadataValue.timestamp(summary.expires_at)
+    if summary.results_until is not None:
+        found["fetch_results_before"] = dg.MetadataValue.timestamp(summary.results_until)
+    if summary.counts.deferred:
+        found["waiting_for_canary"] = dg.MetadataValue.int(summary.counts.deferred)
+    if summary.counts.held is not None:
+        found["held"] = dg.MetadataValue.text(summary.counts.held)
     return found
 
 
@@ -262,6 +268,6 @@ def _shard_row(shard: Shard, partition: str) -> dg.TableRecord:
 
 def _page(shell: Pipeline, shards: Sequence[Shard]) -> str | None:
     """The newest batch's page at the provider, if this run spoke to it anyway."""
-    batches = [shard.batch_id for shard in shards if shard.batch_id is not None]
-    client = vars(shell.work).get("client")  # made when first used: a page is no reason to make one
-    return client.dashboard_url(batches[-1]) if batches and client is not None else None
+    sent = [shard for shard in shards if shard.batch_id is not None]
+    client = shell.work.made_client(sent[-1].provider) if sent else None
+    return None if client is None else client.dashboard_url(str(sent[-1].batch_id))

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from hashlib import sha256
 
 import dagster as dg
@@ -48,14 +49,26 @@ def observation(
     )
 
 
-def standing(steps: Steps, stuck: Iterable[Shard] = ()) -> str:
-    """One line for the tick: how many partitions are at which step, and what blocks some."""
+def standing(steps: Steps, stuck: Iterable[Shard] = (), *, now: datetime | None = None) -> str:
+    """One line for the tick: how many partitions are at which step, and what blocks some.
+
+    With *now*, also how long answers that wait can still be fetched, where a provider says so.
+    """
     if not steps:
         return "Nothing was built yet: materialize requests and batches, or backfill the job."
     numbers = Counter(step.value for step, _ in steps.values())
     line = ", ".join(f"{number} {step}" for step, number in sorted(numbers.items())) + "."
-    messages = list(dict.fromkeys(f"Blocked: {shard.message}" for shard in stuck))
-    return " ".join([line, *messages[:_MESSAGES]])
+    held = [s.counts.held for step, s in steps.values() if step is Step.BLOCKED and s.counts.held]
+    blocked = [*(str(shard.message) for shard in stuck), *held]
+    messages = list(dict.fromkeys(f"Blocked: {message}" for message in blocked))
+    return " ".join([line, *_time_left(steps, now), *messages[:_MESSAGES]])
+
+
+def _time_left(steps: Steps, now: datetime | None) -> Iterator[str]:
+    ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
+    if ends and now is not None:
+        hours = (min(ends) - now).total_seconds() / 3600
+        yield f"Answers that wait can be fetched for {max(hours, 0):.1f} h more."
 
 
 def moves(line: str) -> bool:

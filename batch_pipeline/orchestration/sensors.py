@@ -47,7 +47,8 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
             steps = shell.steps()
             blocked = any(step is Step.BLOCKED for step, _ in steps.values())
             stuck = shell.shards(states=[ShardState.FAILED]) if blocked else []
-            found = asked(context.instance, job, steps, now=shell.work.now())
+            now = shell.work.now()
+            found = asked(context.instance, job, steps, now=now)
         requests = found.runs[:MOST_RUNS]
         if trouble is not None and not requests and not _passes(trouble):
             raise trouble
@@ -58,7 +59,7 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
             cursor=cursor,
             skip_reason=None
             if requests
-            else _reason(progress.standing(steps, stuck), found, trouble, foreign),
+            else _reason(progress.standing(steps, stuck, now=now), found, trouble, foreign),
         )
 
     return watch

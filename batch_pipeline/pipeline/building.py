@@ -12,12 +12,12 @@ from pathlib import Path
 
 import duckdb
 
-from batch_pipeline.model import UNPARTITIONED, ShardState
+from batch_pipeline.model import UNPARTITIONED, Destination, ShardState
 from batch_pipeline.pipeline import planning
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
 from batch_pipeline.stages.linefiles import line_files
-from batch_pipeline.stages.requests import RequestsBuilt, build_requests
+from batch_pipeline.stages.requests import Aim, RequestsBuilt, build_requests
 
 
 def partitions(work: Workplace) -> list[str]:
@@ -62,13 +62,35 @@ def _built(
     return build_requests(
         con,
         job=job,
-        body=work.codec.body(job),
-        envelope=work.codec.envelope(job.target.endpoint),
-        limits=planning.limits(work),
+        aims=_aims(work),
         selection=dataset.select(partition),
         partition=partition,
         into=into,
     )
+
+
+def _aims(work: Workplace) -> list[Aim]:
+    """The job's targets, each with the request as its provider wants it."""
+    aims = []
+    for target in work.job.targets:
+        codec = work.codec(target.sends_to)
+        destination = Destination(
+            name=target.name,
+            provider=target.sends_to,
+            model=target.model,
+            endpoint=target.endpoint,
+            options=codec.options(work.job, target),
+        )
+        aims.append(
+            Aim(
+                destination=destination,
+                when=target.when,
+                body=codec.body(work.job, target),
+                envelope=codec.envelope(target.endpoint),
+                limits=planning.limits(work, destination),
+            )
+        )
+    return aims
 
 
 @contextmanager

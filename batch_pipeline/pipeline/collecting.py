@@ -134,7 +134,7 @@ def _decode(work: Workplace, shard: Shard, files: Sequence[tuple[Path, Source]])
             shard=shard,
             requests=work.store.shard_requests(shard.job, shard.shard_id),
             files=files,
-            decode_sql=work.codec.decode_sql(shard.endpoint),
+            decode_sql=work.codec(shard.provider).decode_sql(shard.endpoint),
             schema=work.job.request.json_schema,
             observation=shard.remote,
             into=work.store.outcomes_file(shard.job, shard.shard_id),
@@ -154,7 +154,7 @@ def _raw_files(
         ("error", remote.error_file_id),
     )
     for source, file_id in sources:
-        if file_id is None:
+        if not file_id:
             continue
         path = work.store.raw_file(shard.job, shard.shard_id, batch_id, source)
         if not path.exists():
@@ -165,9 +165,10 @@ def _raw_files(
 
 def _downloads(work: Workplace, shard: Shard) -> Callable[[str, Path], None]:
     def download(file_id: str, into: Path) -> None:
-        if shard.account != work.client.account:  # "not found" would only mean "not yours"
+        client = work.client(shard.provider)
+        if shard.account != client.account:  # "not found" would only mean "not yours"
             raise another_account([shard])
-        work.client.download(file_id, into)
+        client.download(file_id, into)
 
     return download
 
@@ -230,7 +231,7 @@ def _land_alone(work: Workplace, con: duckdb.DuckDBPyConnection, partition: str)
         into=work.store.results_file(job.name, partition),
         retried_kinds=job.retry.kinds,
         max_attempts=job.retry.max_attempts,
-        embeddings=job.target.endpoint == "/v1/embeddings",
+        embeddings=job.numeric,
     )
     ledger.landed(
         job.name,

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import IN_FLIGHT, Limits, Shard, ShardState
+from batch_pipeline.model import IN_FLIGHT, Destination, Limits, Shard, ShardState
+from batch_pipeline.pipeline import canary
 from batch_pipeline.pipeline.workplace import Workplace
-from batch_pipeline.stages.shards import Only, choose, cut
+from batch_pipeline.stages.shards import Only, Pending, choose, cut
 
 _SECONDS = 600.0
 
 
-def limits(work: Workplace) -> Limits:
-    """The provider's limits, lowered by the job's own."""
-    provider, asked = work.codec.limits(work.job.target.endpoint), work.job.shard
+def limits(work: Workplace, destination: Destination) -> Limits:
+    """The provider's limits, lowered by the job's own.
+
+    Where sources dispute a limit we take the stricter one; a job that asks for more gets it.
+    """
+    codec, asked, endpoint = work.codec(destination.provider), work.job.shard, destination.endpoint
+    usual = codec.limits(endpoint)
+    most = codec.capabilities.disputed.get(endpoint, usual)
     return Limits(
-        requests=min(provider.requests, asked.max_requests or provider.requests),
-        bytes=min(provider.bytes, asked.max_bytes or provider.bytes),
+        requests=min(most.requests, asked.max_requests or usual.requests),
+        bytes=min(most.bytes, asked.max_bytes or usual.bytes),
     )
 
 
@@ -37,7 +44,7 @@ def plan(work: Workplace, partitions: Sequence[str], *, only: Only | None = None
     """
     tables = [table(work, partition) for partition in partitions]
     with alone(work):
-        shards = _cut(work, partitions, tables, only)
+        shards = _cut(work, _pending(work, partitions, tables, only), partitions, only)
         if shards:
             # Two plans of one request would be two sendings: be sure that nobody took over.
             work.still_holds(_lease(work), seconds=_SECONDS)
@@ -55,14 +62,14 @@ def table(work: Workplace, partition: str) -> Path:
     return path
 
 
-def _cut(
+def _pending(
     work: Workplace, partitions: Sequence[str], tables: Sequence[Path], only: Only | None
-) -> list[Shard]:
+) -> Pending:
     job, store, ledger = work.job, work.store, work.ledger
     held = ledger.shards(job.name, partitions=partitions, states=IN_FLIGHT)
     done = ledger.shards(job.name, partitions=partitions, states=[ShardState.COLLECTED])
     with work.duckdb() as con:
-        pending = choose(
+        return choose(
             con,
             tables=tables,
             held=[store.shard_requests(job.name, shard.shard_id) for shard in held],
@@ -71,16 +78,21 @@ def _cut(
             max_attempts=job.retry.max_attempts,
             only=only,
         )
-    target = job.target
-    return cut(
+
+
+def _cut(
+    work: Workplace, pending: Pending, partitions: Sequence[str], only: Only | None
+) -> list[Shard]:
+    job, goes_first = work.job, False
+    if job.canary is not None and only is None:  # rows asked for by name have been out before
+        pending, goes_first = canary.admitted(work, job.canary, pending, partitions)
+    shards = cut(
         pending,
-        limits=limits(work),
+        limits=lambda destination: limits(work, destination),
         job=job.name,
-        provider=target.provider,
-        model=target.model,
-        endpoint=target.endpoint,
-        into=store.shards_dir(job.name),
+        into=work.store.shards_dir(job.name),
     )
+    return [replace(shard, canary=job.version) for shard in shards] if goes_first else shards
 
 
 def _lease(work: Workplace) -> str:

@@ -8,8 +8,11 @@ from batch_pipeline.model import Shard, ShardState
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.report import CostReport, cost_report
 
-SIMULATED = "simulated"
-"""In the batch ids of the bundled simulator, so that its answers are never taken for real ones."""
+_SIMULATED = ("simulated", "facade00-")
+"""In the batch ids of the bundled simulator, so that its answers are never taken for real ones.
+
+Mistral's ids are UUIDs: there it is their beginning.
+"""
 
 
 def report(work: Workplace, partitions: Sequence[str]) -> CostReport:
@@ -45,8 +48,9 @@ def _made(work: Workplace, partitions: Sequence[str]) -> CostReport:
             outcomes=[store.outcomes_file(name, shard.shard_id) for shard in shards],
             priced=work.prices,
             simulated=any(_is_simulated(shard) for shard in shards),
+            targets=[(target.sends_to, target.model) for target in work.job.targets],
         )
 
 
 def _is_simulated(shard: Shard) -> bool:
-    return shard.batch_id is not None and SIMULATED in shard.batch_id
+    return shard.batch_id is not None and any(mark in shard.batch_id for mark in _SIMULATED)

@@ -104,6 +104,10 @@ def _stop_at_another_account(work: Workplace, steps: Steps) -> None:
     """Waiting is in vain when all that is on its way belongs to a key we do not have."""
     names = [name for name, (step, _) in steps.items() if step in _MOVING]
     waiting = work.ledger.shards(work.job.name, partitions=names, states=_ON_THE_WAY)
-    foreign = [s for s in waiting if s.account is not None and s.account != work.client.account]
+    foreign = [
+        shard
+        for shard in waiting
+        if shard.account is not None and shard.account != work.client(shard.provider).account
+    ]
     if foreign and len(foreign) == len(waiting):
         raise collecting.another_account(foreign)

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from batch_pipeline.errors import (
     Ambiguous,
+    BadLines,
     NotFound,
     OutOfCredit,
     ProviderError,
@@ -24,15 +25,20 @@ from batch_pipeline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    Undecided,
 )
-from batch_pipeline.model import Observation, Shard, ShardState
+from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Shard, ShardState
 from batch_pipeline.pipeline import planning
 from batch_pipeline.pipeline.workplace import Workplace, is_dead
 from batch_pipeline.policy.lifecycle import backoff
+from batch_pipeline.providers.protocol import Known
+from batch_pipeline.stages.named import ids_of
 from batch_pipeline.stages.shards import Only, split
 
 log = logging.getLogger("batch_pipeline")
 
+NO_BATCH = "refused_upload_"
+"""How the ids of batches begin that never were: their lines were refused before the create."""
 _UNSENT = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
 
 
@@ -96,7 +102,8 @@ def _with(done: Submission, how: str, shard: Shard) -> Submission:
 
 
 def _send_one(work: Workplace, shard: Shard, run_id: str | None) -> tuple[str, Shard]:
-    client, intent = work.client, uuid4().hex  # the client first: without a key nothing is claimed
+    # the client first: without a key nothing is claimed
+    client, intent = work.client(shard.provider), uuid4().hex
     _check_whole(work, shard)
     lease = work.settings.claim_seconds
     claimed = work.ledger.claim(
@@ -105,15 +112,15 @@ def _send_one(work: Workplace, shard: Shard, run_id: str | None) -> tuple[str, S
     if claimed is None:  # another run was faster
         return "waiting", shard
     if claimed.intent != intent:  # begun before: the provider may have it
-        found = _found(work, claimed)
-        if found is not None:
-            return "adopted", _submitted(work, claimed, found, run_id)
-        if shard.state is not ShardState.IN_DOUBT:  # a listing may lag: this look is too early
-            return "waiting", _in_doubt(work, claimed, "a crash left it open whether it was sent")
+        begun = _begun_before(work, shard, claimed, run_id)
+        if begun is not None:
+            return begun
     try:
         observation = _create(work, claimed)
     except Ambiguous as error:
         return _after_ambiguous(work, claimed, error, run_id)
+    except BadLines as error:
+        return "sent", _refused_at_upload(work, claimed, error, run_id)
     except ProviderError as error:
         if not isinstance(error, Refused):
             _requeue(work, claimed, error)
@@ -122,6 +129,21 @@ def _send_one(work: Workplace, shard: Shard, run_id: str | None) -> tuple[str, S
         return "waiting", claimed
     log.info("batch submitted", extra=_ids(claimed, observation, account=client.account))
     return "sent", _submitted(work, claimed, observation, run_id)
+
+
+def _begun_before(
+    work: Workplace, shard: Shard, claimed: Shard, run_id: str | None
+) -> tuple[str, Shard] | None:
+    """What became of a sending that an earlier run began; None: surely nothing."""
+    try:
+        found = _found(work, claimed)
+    except Undecided:  # its own answers will tell
+        return "waiting", work.ledger.shard(claimed.shard_id)
+    if found is not None:
+        return "adopted", _submitted(work, claimed, found, run_id)
+    if shard.state is not ShardState.IN_DOUBT:  # a listing may lag: this look is too early
+        return "waiting", _in_doubt(work, claimed, "a crash left it open whether it was sent")
+    return None
 
 
 def _check_whole(work: Workplace, shard: Shard) -> None:
@@ -138,7 +160,7 @@ def _check_whole(work: Workplace, shard: Shard) -> None:
 def _found(work: Workplace, shard: Shard) -> Observation | None:
     """The shard's batch at the provider. While we cannot look, the shard stays in doubt."""
     try:
-        return work.client.find(shard, since=_begun(shard))
+        return _look(work, shard)
     except ProviderError as error:
         _in_doubt(work, shard, str(error))
         if isinstance(error, Refused):  # it refused the look: that says nothing about the shard
@@ -150,12 +172,45 @@ def _after_ambiguous(
     work: Workplace, shard: Shard, error: Ambiguous, run_id: str | None
 ) -> tuple[str, Shard]:
     try:
-        found = work.client.find(shard, since=_begun(shard))
+        found = _look(work, shard)
     except ProviderError:  # still unclear; the next look is due later
         found = None
     if found is not None:
         return "adopted", _submitted(work, shard, found, run_id)
     return "waiting", _in_doubt(work, shard, str(error))
+
+
+def _look(work: Workplace, shard: Shard) -> Observation | None:
+    client, since = work.client(shard.provider), _begun(shard)
+    requests = work.store.shard_requests(shard.job, shard.shard_id)
+    known = Known(work.ledger.known_batches(client.account), ids_of(requests).__contains__)
+    return client.find(shard, since=since, known=known)
+
+
+def _refused_at_upload(work: Workplace, shard: Shard, error: BadLines, run_id: str | None) -> Shard:
+    """The provider read the lines and took none: those it named are at fault, the others go again.
+
+    The refusal is kept as a batch that failed, so that what follows is what follows one.
+    """
+    log.warning("upload refused", extra={"shard": shard.shard_id, "lines": len(error.lines)})
+    refusal = Observation(
+        batch_id=f"{NO_BATCH}{shard.intent}",
+        status=RemoteStatus.FAILED,
+        raw_status="upload refused",
+        total=shard.requests,
+        completed=0,
+        failed=0,
+        created_at=work.now(),
+        ended_at=work.now(),
+        problems=tuple(
+            BatchProblem(code="invalid_line", message=message, line=line)
+            for line, message in sorted(error.lines.items())
+        ),
+    )
+    _submitted(work, shard, refusal, run_id)
+    account = work.client(shard.provider).account
+    work.ledger.observe(account, [refusal], now=work.now(), ended=[refusal.batch_id])
+    return work.ledger.shard(shard.shard_id)
 
 
 def _create(work: Workplace, shard: Shard) -> Observation | None:
@@ -168,10 +223,11 @@ def _create(work: Workplace, shard: Shard) -> Observation | None:
 
 def _upload_and_create(work: Workplace, shard: Shard) -> Observation | None:
     lines = work.store.shard_lines(shard.job, shard.shard_id)
-    file_id = work.client.upload(lines, name=f"{shard.job}-{shard.shard_id}.jsonl")
+    client = work.client(shard.provider)
+    file_id = client.upload(lines, name=f"{shard.job}-{shard.shard_id}.jsonl")
     lease = work.settings.claim_seconds
     ours = work.ledger.renew(shard.shard_id, owner=work.owner, now=work.now(), lease=lease)
-    return work.client.create(shard, file_id=file_id) if ours else None
+    return client.create(shard, lines, file_id=file_id) if ours else None
 
 
 def _begun(shard: Shard) -> datetime:
@@ -184,7 +240,7 @@ def _submitted(
     is_the_one = work.ledger.submitted(
         shard.shard_id,
         observation=observation,
-        account=work.client.account,
+        account=work.client(shard.provider).account,
         run_id=run_id,
         now=work.now(),
     )
@@ -196,7 +252,7 @@ def _submitted(
 def drop_duplicate(work: Workplace, shard: Shard, observation: Observation) -> None:
     """The shard went on with another batch: stop paying for this one."""
     log.warning("duplicate batch cancelled", extra=_ids(shard, observation))
-    work.client.cancel(observation.batch_id)
+    work.client(shard.provider).cancel(observation.batch_id)
 
 
 def _ids(shard: Shard, observation: Observation, **more: str) -> dict[str, str]:

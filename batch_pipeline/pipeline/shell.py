@@ -13,13 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import (
-    PartitionSummary,
-    Shard,
-    ShardState,
-)
+from batch_pipeline.model import CanaryRecord, PartitionSummary, Shard, ShardState
 from batch_pipeline.pipeline import (
     building,
+    canary,
     collecting,
     planning,
     reporting,
@@ -31,7 +28,8 @@ from batch_pipeline.pipeline import (
 )
 from batch_pipeline.pipeline.workplace import Workplace, utc_now
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.providers import registry
+from batch_pipeline.providers.registry import Registry
+from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.report import CostReport
@@ -65,12 +63,11 @@ class Pipeline:
         env = os.environ if env is None else env
         settings = settings or Settings.from_env(env)
         job = job.resolved(Path.cwd())
-        codec = registry.codec(job.target.provider)
-        codec.body(job)  # a parameter the provider does not take is an error now, not a paid one
+        registry = check(job, settings)
         store = Store(settings.store)
         store.check_writable()
         ledger = Ledger.open(settings.ledger())
-        return cls(Workplace(job, settings, store, ledger, codec, env, now, sleep, hurried))
+        return cls(Workplace(job, settings, store, ledger, registry, env, now, sleep, hurried))
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +158,10 @@ class Pipeline:
             raise sent.problem
         return sent
 
+    def release(self) -> CanaryRecord | None:
+        """Let the rows that a failed canary holds go with the next submit; None: none is held."""
+        return canary.release(self.work)
+
     def run(
         self,
         partitions: Iterable[str],
@@ -238,6 +239,18 @@ class Pipeline:
     def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
         """Each partition's own report, written to the store; then the job's."""
         return reporting.reports(self.work, list(partitions))
+
+
+def check(job: BatchJob, settings: Settings) -> Registry:
+    """The providers and services that a resolved job may use.
+
+    Raises SpecError for what one of its targets does not take: now, and not as a paid failure.
+    """
+    registry = Registry(read_services(settings.services))
+    for target in job.targets:
+        registry.check(job, target)
+        registry.codec(target.sends_to).body(job, target)
+    return registry
 
 
 def within(names: Sequence[str], first: str | None, last: str | None) -> list[str]:

@@ -26,6 +26,8 @@ def of(steps: Steps, shards: Sequence[Shard]) -> dict[str, object]:
                 "retryable": summary.counts.retryable,
                 "unanswered": summary.counts.unanswered,
                 "held": summary.counts.held,
+                "deferred": summary.counts.deferred,
+                "results_until": summary.results_until,
                 "shards": {state.value: n for state, n in sorted(summary.shards.items())},
             }
             for name, (step, summary) in steps.items()
@@ -39,6 +41,8 @@ def described(shard: Shard) -> dict[str, str | int | None]:
     remote = shard.remote
     return {
         "shard": shard.shard_id,
+        "provider": shard.provider,
+        "model": shard.model,
         "attempt": shard.attempt,
         "state": shard.state.value,
         "requests": shard.requests,

@@ -26,10 +26,11 @@ def cancel(work: Workplace, partitions: Sequence[str] | None) -> list[Shard]:
     if others:
         planning.plan(work, sorted(others))
     running = ledger.shards(name, partitions=partitions, states=[ShardState.SUBMITTED])
-    ours = [shard for shard in running if shard.account == work.client.account]
+    ours = [shard for shard in running if shard.account == work.client(shard.provider).account]
     for shard in ours:
-        seen = work.client.cancel(str(shard.batch_id))
-        ledger.observe(work.client.account, [seen], now=work.now(), ended=[])
+        client = work.client(shard.provider)
+        seen = client.cancel(str(shard.batch_id))
+        ledger.observe(client.account, [seen], now=work.now(), ended=[])
     return [ledger.shard(shard.shard_id) for shard in (*planned, *ours)]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
-from batch_pipeline.errors import NotFound, OutOfCredit
+from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError
 from batch_pipeline.model import (
     TERMINAL,
     Observation,
@@ -17,7 +17,7 @@ from batch_pipeline.model import (
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline.sending import drop_duplicate, one_line_too_large
+from batch_pipeline.pipeline.sending import NO_BATCH, drop_duplicate, one_line_too_large
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.lifecycle import (
     Step,
@@ -44,18 +44,41 @@ class Watched:
     foreign: tuple[Shard, ...] = ()
     problem: OutOfCredit | None = None  # a batch was refused for it, and is planned again
 
+    def with_(self, other: Watched) -> Watched:
+        """Both looks as one."""
+        return Watched(
+            looked=self.looked or other.looked,
+            changed=(*self.changed, *other.changed),
+            foreign=(*self.foreign, *other.foreign),
+            problem=self.problem or other.problem,
+        )
+
 
 def watch(work: Workplace) -> Watched:
-    """Ask the provider about everything in flight and write it to the ledger."""
-    in_flight = work.ledger.to_poll(work.job.target.provider)
-    if not any(shard.job == work.job.name for shard in in_flight):
-        return Watched(looked=False)
-    account = work.client.account
+    """Ask every provider about what the job has in flight there, and write it to the ledger.
+
+    One that does not answer keeps nobody from being asked; its error is raised in the end.
+    """
+    mine = work.ledger.shards(work.job.name, states=[ShardState.SUBMITTED])
+    seen, troubles = Watched(looked=False), list[ProviderError]()
+    for provider in dict.fromkeys(shard.provider for shard in mine):
+        try:
+            seen = seen.with_(_watch(work, provider))
+        except ProviderError as error:
+            troubles.append(error)
+    if troubles:
+        raise troubles[0]
+    return seen
+
+
+def _watch(work: Workplace, provider: str) -> Watched:
+    in_flight = work.ledger.to_poll(provider)
+    account = work.client(provider).account
     ours = [shard for shard in in_flight if shard.account == account]
     foreign = tuple(
         shard for shard in in_flight if shard.account != account and shard.job == work.job.name
     )
-    if not ours or not _our_turn(work):
+    if not ours or not _our_turn(work, provider):
         return Watched(looked=False, foreign=foreign)
     observations = _observe(work, ours)
     verdicts = {seen.batch_id: verdict(seen, now=work.now()) for seen in observations}
@@ -76,16 +99,18 @@ def watch(work: Workplace) -> Watched:
 
 def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
     """The next step of every partition the ledger knows, in order."""
-    now = work.now()
+    now, summaries = work.now(), work.ledger.summary(work.job.name)
+    if any(summary.counts.deferred for summary in summaries):
+        canaries = work.ledger.canaries.out(work.job.name)
+        summaries = [replace(summary, canaries=canaries) for summary in summaries]
     return {
-        summary.counts.partition: (next_step(summary, now=now), summary)
-        for summary in work.ledger.summary(work.job.name)
+        summary.counts.partition: (next_step(summary, now=now), summary) for summary in summaries
     }
 
 
-def _our_turn(work: Workplace) -> bool:
+def _our_turn(work: Workplace, provider: str) -> bool:
     """The interval is a lease nobody gives back; it is shared by all jobs of the account."""
-    name = f"poll:{work.job.target.provider}:{work.client.account}"
+    name = f"poll:{provider}:{work.client(provider).account}"
     return work.ledger.lock(
         name, owner=uuid4().hex, now=work.now(), lease=work.settings.poll_seconds
     )
@@ -94,7 +119,8 @@ def _our_turn(work: Workplace) -> bool:
 def _observe(work: Workplace, shards: Sequence[Shard]) -> list[Observation]:
     """What the listing says of the shards' batches; those it leaves out are asked for alone."""
     since = min(shard.created_at or work.now() for shard in shards) - _MARGIN
-    listed = {seen.batch_id: seen for seen in work.client.observe(since=since)}
+    client = work.client(shards[0].provider)
+    listed = {seen.batch_id: seen for seen in client.observe(since=since)}
     _drop_duplicates(work, shards, listed.values())
     return [
         seen
@@ -115,7 +141,7 @@ def _drop_duplicates(
         taken = work.ledger.submitted(
             shard.shard_id,
             observation=seen,
-            account=work.client.account,
+            account=work.client(shard.provider).account,
             run_id=shard.run_id,
             now=work.now(),
         )
@@ -129,8 +155,10 @@ def _is_over(seen: Observation) -> bool:
 
 def _alone(work: Workplace, shard: Shard) -> Observation | None:
     batch_id = str(shard.batch_id)
+    if batch_id.startswith(NO_BATCH):  # a crash came between the refusal and its end
+        return shard.remote
     try:
-        return work.client.retrieve(batch_id)
+        return work.client(shard.provider).retrieve(batch_id)
     except NotFound as error:
         submitted = shard.submitted_at or work.now()
         if work.now() - submitted > _MARGIN:  # younger ones may not be readable yet
@@ -152,7 +180,7 @@ def _act(
             _requeue(work, shard, seen, queue_is_ours=queue_is_ours)
         case Verdict.CANCEL:
             log.warning("batch outlived its window", extra={"batch": seen.batch_id})
-            work.client.cancel(seen.batch_id)
+            work.client(shard.provider).cancel(seen.batch_id)
         case Verdict.COLLECT:
             log.info("batch ended", extra={"batch": seen.batch_id, "status": seen.raw_status})
         case Verdict.WAIT:

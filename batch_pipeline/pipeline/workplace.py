@@ -6,21 +6,21 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
+from duckdb import DuckDBPyConnection
 
 from batch_pipeline.errors import Throttled
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import read_overrides
-from batch_pipeline.providers import registry
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Client, Codec
+from batch_pipeline.providers.registry import Registry
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.store.files import Store
@@ -65,43 +65,71 @@ def is_dead(owner: str) -> bool:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Everything a step needs; clock and waiting are arguments so that tests own time."""
+    """Everything a step needs; clock and waiting are arguments so that tests own time.
+
+    A shard's `provider` names whose codec and client it needs: a provider, or a service.
+    """
 
     job: BatchJob
     settings: Settings
     store: Store
     ledger: Ledger
-    codec: Codec
+    registry: Registry
     env: Mapping[str, str]
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
     hurried: bool = False  # a sensor's tick: one call, ten seconds
     owner: str = field(default_factory=own_name)
+    _clients: dict[str, Client] = field(default_factory=dict, repr=False)
+    _database: list[DuckDBPyConnection] = field(default_factory=list, repr=False)
 
-    @cached_property
-    def client(self) -> Client:
-        """The provider's client; made when first needed, for it wants a key and loads an SDK."""
-        patience = Patience(sleep=self.sleep)
-        if self.hurried:
-            patience = replace(patience, tries=1, answer=10.0)
-        return registry.client(self.job.target.provider, self.env, patience=patience)
+    def codec(self, provider: str) -> Codec:
+        """The wire format of a provider or service."""
+        return self.registry.codec(provider)
+
+    def client(self, provider: str) -> Client:
+        """The client of a provider or service; made when needed: it wants a key, loads an SDK."""
+        if provider not in self._clients:
+            patience = Patience(sleep=self.sleep)
+            if self.hurried:
+                patience = replace(patience, tries=1, answer=10.0)
+            made = self.registry.client(provider, self.env, patience=patience)
+            self._clients[provider] = made
+        return self._clients[provider]
+
+    def made_client(self, provider: str) -> Client | None:
+        """The client if something needed it already: some things are no reason to make one."""
+        return self._clients.get(provider)
 
     def close(self) -> None:
-        """Give back the connections of ledger and client."""
+        """Give back the connections of ledger and clients."""
         self.ledger.close()
-        made = self.__dict__.get("client")  # never made is never opened
-        if made is not None:
-            made.close()
+        while self._clients:
+            self._clients.popitem()[1].close()
+        while self._database:
+            self._database.pop().close()
 
     @property
     def prices(self) -> Prices:
         """Today's prices, the job's overrides first; asked for anew, for a run may be long."""
         path = self.job.prices
-        return Prices(self.now(), read_overrides(None if path is None else Path(path)))
+        overrides = read_overrides(None if path is None else Path(path))
+        sellers = {name: one.prices for name, one in self.registry.services.items()}
+        return Prices(self.now(), overrides, sellers)
 
     @contextmanager
-    def duckdb(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection bounded by the settings; it never reaches for the network."""
+    def duckdb(self) -> Iterator[DuckDBPyConnection]:
+        """A connection bounded by the settings; it never reaches for the network.
+
+        All are of one database, which is in memory: to make one takes longer than many a step.
+        """
+        if not self._database:
+            self._database.append(self._opened())
+        with closing(self._database[0].cursor()) as con:
+            con.execute("SET enable_progress_bar = false")  # it would print into --json
+            yield con
+
+    def _opened(self) -> DuckDBPyConnection:
         scratch = self.store.scratch()
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.memory,
@@ -111,9 +139,7 @@ class Workplace:
             "autoload_known_extensions": False,
             "temp_directory": str(scratch),
         }
-        with duckdb.connect(config=config) as con:
-            con.execute("SET enable_progress_bar = false")  # it would print into --json
-            yield con
+        return duckdb.connect(config=config)
 
     @contextmanager
     def lease(self, name: str, *, seconds: float, patience: float = 60.0) -> Iterator[None]:

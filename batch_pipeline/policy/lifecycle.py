@@ -64,9 +64,17 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
         return Step.COLLECT
     if waiting or shards.get(ShardState.FAILED):
         return Step.BLOCKED
+    if counts.deferred:
+        return _behind_the_canary(summary)
     if counts.unanswered or counts.landed < 0:
         return Step.UNSENT
     return Step.RETRY if counts.retryable and not held else Step.DONE
+
+
+def _behind_the_canary(summary: PartitionSummary) -> Step:
+    if summary.counts.held is not None or summary.canaries.get(ShardState.FAILED):
+        return Step.BLOCKED
+    return Step.WAIT if summary.canaries else Step.SUBMIT
 
 
 def verdict(observation: Observation, *, now: datetime) -> Verdict:
@@ -120,7 +128,7 @@ def _failed_for(observation: Observation, codes: AbstractSet[str]) -> bool:
 
 
 def _files_still_to_come(observation: Observation) -> bool:
-    if observation.status is RemoteStatus.FAILED:  # no row ran
+    if observation.status is RemoteStatus.FAILED and not observation.completed:  # no row ran
         return False
     missing_output = observation.completed > 0 and observation.output_file_id is None
     missing_errors = observation.failed > 0 and observation.error_file_id is None

@@ -15,7 +15,7 @@ import pyarrow as pa
 from batch_pipeline.prices.find import Prices, Tier
 
 _DOLLARS = pa.decimal128(18, 9)
-_AMOUNTS = ("input", "cached_read", "cache_write", "output")
+_AMOUNTS = ("input", "cached_read", "cache_write", "cache_write_1h", "output")
 _ENDLESS = 2**62
 
 SCHEMA = pa.schema(
@@ -70,13 +70,15 @@ def cost_sql(kind: str) -> str:
     does not tell cached tokens apart bills them like any other.
     """
     cached, write = "coalesce(cached_input_tokens, 0)", "coalesce(cache_write_tokens, 0)"
-    plain = f"(input_tokens - {cached} - {write})"
+    hour = "coalesce(cache_write_1h_tokens, 0)"  # among the writes
+    plain, short = f"(input_tokens - {cached} - {write})", f"({write} - {hour})"
+    counts = (plain, cached, short, hour, "output_tokens")
     parts = [
         f"{kind}_{name}::DECIMAL(24, 9) * {count}::DECIMAL(13, 0)"
-        for name, count in zip(_AMOUNTS, (plain, cached, write, "output_tokens"), strict=True)
+        for name, count in zip(_AMOUNTS, counts, strict=True)
     ]
     whole = f"({' + '.join(parts)}) * 0.000001"
-    return f"CASE WHEN {plain} >= 0 THEN TRY_CAST({whole} AS DECIMAL(18, 9)) END"
+    return f"CASE WHEN {plain} >= 0 AND {short} >= 0 THEN TRY_CAST({whole} AS DECIMAL(18, 9)) END"
 
 
 def unknown_sql(cost: str) -> str:

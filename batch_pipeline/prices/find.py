@@ -38,6 +38,7 @@ class Tier:
     input: Decimal
     cached_read: Decimal
     cache_write: Decimal
+    cache_write_1h: Decimal
     output: Decimal
 
     def times(self, share: Decimal) -> Tier:
@@ -47,6 +48,7 @@ class Tier:
             self.input * share,
             self.cached_read * share,
             self.cache_write * share,
+            self.cache_write_1h * share,
             self.output * share,
         )
 
@@ -66,6 +68,8 @@ class Prices:
 
     on: datetime
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    sellers: Mapping[str, str | None] = field(default_factory=dict)
+    """Under which name genai-prices has a service's prices; None: it has none."""
 
     def find(self, provider: str, model: str) -> Price:
         """The price of *model*; a dated snapshot without a price of its own has its family's."""
@@ -80,8 +84,11 @@ class Prices:
         return published or Price("unknown")
 
     def _published(self, provider: str, model: str) -> Price | None:
+        seller = self.sellers.get(provider, provider)
+        if seller is None:
+            return None
         try:
-            _, info = _bundled().find_provider_model(model, None, provider, None)
+            _, info = _bundled().find_provider_model(model, None, seller, None)
         except LookupError:
             return None
         live = _tiers(info.get_prices(self.on))
@@ -108,7 +115,10 @@ def _has_batch_price(info: ModelInfo, on: datetime) -> bool:
 
 def _tiers(price: ModelPrice) -> tuple[Tier, ...]:
     """The price per range of input tokens; crossing a start reprices all tokens of a request."""
-    columns = (price.input_mtok, price.cache_read_mtok, price.cache_write_mtok, price.output_mtok)
+    columns = (
+        *(price.input_mtok, price.cache_read_mtok, price.cache_write_mtok),
+        *(price.cache_write_1h_mtok, price.output_mtok),
+    )
     if price.input_mtok is None:
         return ()
     starts = {
@@ -122,13 +132,15 @@ def _tiers(price: ModelPrice) -> tuple[Tier, ...]:
 
 def _tier(above: int, columns: tuple[Decimal | TieredPrices | None, ...]) -> Tier:
     """One tier; cached tokens without a price of their own cost what other input costs."""
-    prompt, cached, write, output = (_at(column, above) for column in columns)
+    prompt, cached, write, hour, output = (_at(column, above) for column in columns)
     prompt = prompt or Decimal(0)
+    write = prompt if write is None else write
     return Tier(
         above,
         prompt,
         prompt if cached is None else cached,
-        prompt if write is None else write,
+        write,
+        write if hour is None else hour,
         output or Decimal(0),
     )
 
@@ -141,11 +153,13 @@ def _at(column: Decimal | TieredPrices | None, above: int) -> Decimal | None:
 
 
 def _flat(said: Amounts) -> Tier:
-    cached, write = said.cached_read, said.cache_write
+    cached, hour = said.cached_read, said.cache_write_1h
+    write = said.input if said.cache_write is None else said.cache_write
     return Tier(
         -1,
         said.input,
         said.input if cached is None else cached,
-        said.input if write is None else write,
+        write,
+        write if hour is None else hour,
         said.output,
     )

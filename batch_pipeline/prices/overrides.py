@@ -4,6 +4,7 @@ gpt-5-nano:            # the model's name; a dated snapshot of it is meant too
   input: 0.025         # US dollars per million tokens of a batch
   cached_read: 0.0025  # default: like input
   cache_write: 0.025   # default: like input
+  cache_write_1h: 0.05 # default: like cache_write
   output: 0.2          # default: 0 (a model without output tokens)
   live: {input: 0.05, output: 0.4}   # optional: what the same costs outside a batch
   as_of: 2026-11-01
@@ -43,6 +44,7 @@ class Amounts(BaseModel):
     input: Dollars
     cached_read: Dollars | None = None
     cache_write: Dollars | None = None
+    cache_write_1h: Dollars | None = None
     output: Dollars = Decimal(0)
 
 

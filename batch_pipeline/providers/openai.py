@@ -1,45 +1,47 @@
-"""The OpenAI client: files and batches of one account, through the openai SDK."""
+"""The OpenAI client: files and batches of one account, through the openai SDK.
+
+Services that speak OpenAI's API have the same client with another account.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal, NoReturn, Protocol, TypeAlias, TypeVar, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import openai
 
-from batch_pipeline.errors import (
-    NotFound,
-    ProviderError,
-    Refused,
-    Unauthorized,
-    Unavailable,
-    UsageError,
-)
+from batch_pipeline.errors import NotFound, ProviderError, Refused, Unavailable, Undecided
 from batch_pipeline.model import TERMINAL, Observation, RemoteStatus, Shard
 from batch_pipeline.providers import openai_answers as answers
 from batch_pipeline.providers import openai_errors as errors
+from batch_pipeline.providers.heard import Said, cut_short
 from batch_pipeline.providers.landing import landing, readable_error
+from batch_pipeline.providers.openai_account import Account, of_openai, of_service, silence
+from batch_pipeline.providers.openai_azure import batch_endpoint
 from batch_pipeline.providers.patience import Patience
+from batch_pipeline.providers.protocol import Known
+from batch_pipeline.providers.services import Service
 
-BASE_URL = "https://api.openai.com/v1"
 _FILE_LAG = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)  # 60 s: how long an upload may stay unseen
+_UNREAD = {"pending", "running", "notrunning"}  # of a file at Azure, which reads it first
 _CLOCK_MARGIN = timedelta(minutes=10)  # how far OpenAI's clock and ours may be apart
 _UPLOAD_SECONDS = 600.0  # after its last byte a large file is digested in silence
-_CONNECT_SECONDS = 5.0
 _PAGE = 100  # batches a page, the most there are
 _PIECE = 1 << 20  # bytes of a download in memory at a time
 _LONGEST_VALUE = 512  # characters of a metadata value
 
 _log = logging.getLogger(__name__)
 _Parsed = TypeVar("_Parsed")
-_Endpoint: TypeAlias = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
-_Failure: TypeAlias = Callable[[str, errors.Said], ProviderError]
+_Endpoint: TypeAlias = Literal[
+    "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations"
+]  # the SDK's own type; Azure's names are sent as they are
+_Failure: TypeAlias = Callable[[Said], type[ProviderError]]
 
 
 class _Answer(Protocol):
@@ -53,31 +55,12 @@ class OpenAIClient:
     The SDK never retries: what may be made again goes through *patience*, a create never does.
     """
 
-    def __init__(
-        self,
-        key: str,
-        *,
-        base_url: str = BASE_URL,
-        organization: str | None = None,
-        project: str | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        self._patience = patience or Patience()
-        self._scrub = errors.scrubber(key)
-        self._sdk = openai.OpenAI(
-            api_key=key,
-            base_url=base_url,
-            organization=organization,
-            project=project,
-            max_retries=0,
-            timeout=_timeout(self._patience.answer),
-        )
-        # a variable that is set but empty means none; the SDK would send it as an empty header
-        self._sdk.organization, self._sdk.project = organization, project
-        self._host = self._sdk.base_url.host
-        whose = (key, str(self._sdk.base_url), organization, project)
-        digest = hashlib.sha256("\x1f".join(part or "" for part in whose).encode())
-        self.account = digest.hexdigest()[:16]
+    def __init__(self, account: Account, *, patience: Patience) -> None:
+        self._patience = patience
+        self._whose = account
+        self._sdk = account.sdk
+        weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
+        self.account = account.digest
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, patience: Patience | None = None) -> OpenAIClient:
@@ -85,16 +68,31 @@ class OpenAIClient:
 
         Raises Unauthorized when there is no usable key, UsageError when the URL is none.
         """
-        return cls(
-            _key(env),
-            base_url=_base_url(env),
-            organization=env.get("OPENAI_ORG_ID") or None,
-            project=env.get("OPENAI_PROJECT_ID") or None,
-            patience=patience,
-        )
+        patience = patience or Patience()
+        return cls(of_openai(env, answer=patience.answer), patience=patience)
+
+    @classmethod
+    def of_service(
+        cls,
+        name: str,
+        service: Service,
+        env: Mapping[str, str],
+        *,
+        patience: Patience | None = None,
+    ) -> OpenAIClient:
+        """The client of a service, with its own key and address; OPENAI_… variables are not used.
+
+        Raises Unauthorized, which names the service's variable, when there is no usable key.
+        """
+        patience = patience or Patience()
+        return cls(of_service(name, service, env, answer=patience.answer), patience=patience)
+
+    def __del__(self) -> None:
+        # the SDK's objects hold each other, so Python may come to its open sockets before to it
+        self._sdk.close()
 
     def __repr__(self) -> str:
-        return f"OpenAIClient(account={self.account!r}, host={self._host!r})"
+        return f"OpenAIClient(account={self.account!r}, host={self._whose.host!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -103,7 +101,7 @@ class OpenAIClient:
         )
 
     def upload(self, lines: Path, *, name: str) -> str:
-        """Stream the file to OpenAI and return its file id; a lost answer leaves an orphan."""
+        """Stream the file up and return its file id; a lost answer leaves an orphan."""
         filename = name if name.endswith(".jsonl") else f"{name}.jsonl"
 
         def send() -> answers.File:
@@ -113,21 +111,40 @@ class OpenAIClient:
                     lambda: self._sdk.files.with_raw_response.create(
                         file=(filename, handle),
                         purpose="batch",
-                        timeout=_timeout(_UPLOAD_SECONDS),
+                        timeout=silence(_UPLOAD_SECONDS),
                     ),
                     answers.File,
                 )
 
-        file_id = self._patience.call(send).id
-        self._event("file uploaded", file_id=file_id, bytes=lines.stat().st_size)
-        return file_id
+        file = self._patience.call(send)
+        self._event("file uploaded", file_id=file.id, bytes=lines.stat().st_size)
+        self._until_read(file)
+        return file.id
 
-    def create(self, shard: Shard, *, file_id: str) -> Observation:
+    def _until_read(self, file: answers.File) -> None:
+        """Give a service that reads files before it takes batches of them a minute for it."""
+        waits = iter(_FILE_LAG)
+        while (file.status or "").lower() in _UNREAD and (wait := next(waits, None)) is not None:
+            self._patience.sleep(wait)
+            file = self._file(file.id)
+
+    def _file(self, file_id: str) -> answers.File:
+        return self._patience.call(
+            lambda: self._ask(
+                f"look at file {file_id}",
+                lambda: self._sdk.files.with_raw_response.retrieve(file_id),
+                answers.File,
+            )
+        )
+
+    def create(self, shard: Shard, lines: Path, *, file_id: str | None) -> Observation:  # noqa: ARG002 - the lines are up already
         """Start the batch, once; see the protocol.
 
         A file that OpenAI does not see yet is certain refusal and waited for, about a minute;
         NotFound when it never shows up.
         """
+        if file_id is None:
+            raise ValueError(f"shard {shard.shard_id} has no file: upload its lines first.")
         waits = iter(_FILE_LAG)
         while True:
             try:
@@ -148,12 +165,12 @@ class OpenAIClient:
             self._patience.sleep(wait)
 
     def _create_once(self, shard: Shard, file_id: str) -> Observation:
-        metadata = _metadata(shard)
+        metadata, endpoint = _metadata(shard), batch_endpoint(shard.endpoint, self._whose.service)
         batch = self._ask(
             f"create of a batch for shard {shard.shard_id} from file {file_id}",
             lambda: self._sdk.batches.with_raw_response.create(
                 input_file_id=file_id,
-                endpoint=cast("_Endpoint", shard.endpoint),
+                endpoint=cast("_Endpoint", endpoint),
                 completion_window="24h",
                 metadata=metadata,
             ),
@@ -162,14 +179,27 @@ class OpenAIClient:
         )
         return answers.observation(batch)
 
-    def find(self, shard: Shard, *, since: datetime) -> Observation | None:
+    def find(self, shard: Shard, *, since: datetime, known: Known) -> Observation | None:
         """The batch with the shard's intent, created after *since* (clocks may differ a little).
 
-        None is said only after the whole listing until then was read; any error is raised.
+        None is said only after the whole listing until then was read; any error is raised. A
+        service may not keep metadata: then a batch of as many requests that is nobody's is
+        Undecided.
         """
         intent = _metadata(shard)["intent"]
-        listed = self.observe(since=since - _CLOCK_MARGIN)
-        return next((seen for seen in listed if seen.metadata.get("intent") == intent), None)
+        unsaid: str | None = None
+        for seen in self.observe(since=since - _CLOCK_MARGIN):
+            if seen.metadata.get("intent") == intent:
+                return seen
+            if not seen.metadata and seen.batch_id not in known.batch_ids:
+                unsaid = seen.batch_id if seen.total in {0, shard.requests} else unsaid
+        if unsaid is not None and self._whose.service is not None:
+            raise Undecided(
+                f"{self._whose.voice.name}: batch {unsaid} carries no metadata and may be shard "
+                f"{shard.shard_id}. Nothing is sent again while it may be: compare the two at the "
+                "service."
+            )
+        return None
 
     def observe(self, *, since: datetime) -> Iterator[Observation]:
         """Every batch of the account created after *since*, newest first, page by page."""
@@ -187,8 +217,8 @@ class OpenAIClient:
             last = page.data[-1].id if page.data else None
             if last in {None, after}:
                 raise Unavailable(
-                    f"openai: the list of batches says it goes on after {after}, but does not. "
-                    "The listing costs nothing: make it again."
+                    f"{self._whose.voice.name}: the list of batches says it goes on after {after}, "
+                    "but does not. The listing costs nothing: make it again."
                 )
             after = last
 
@@ -245,18 +275,19 @@ class OpenAIClient:
         with landing(into) as out:
             cut = self._stream(file_id, out)
             if cut is not None:
-                raise errors.failure(f"download of file {file_id}", cut)
+                what = f"download of file {file_id}"
+                raise self._whose.voice.error(errors.failure(cut), what, cut)
             return out.tell()
 
-    def _stream(self, file_id: str, out: BinaryIO) -> errors.Said | None:
+    def _stream(self, file_id: str, out: BinaryIO) -> Said | None:
         """Write the file's bytes to *out*; returns what went wrong, None if all came."""
         try:
             with self._sdk.files.with_streaming_response.content(file_id) as answer:
                 out.writelines(answer.iter_bytes(_PIECE))
                 received = answer.http_response.num_bytes_downloaded
-                return errors.cut_short(received, answer.headers)
+                return cut_short(received, answer.headers)
         except errors.FAILURES as error:
-            return errors.said(error, self._scrub)
+            return errors.said(error, self._whose.scrub)
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file at OpenAI; no error if it is gone already."""
@@ -272,13 +303,21 @@ class OpenAIClient:
             return
         self._event("file deleted", file_id=file_id)
 
+    def delete_batch(self, batch_id: str) -> None:
+        """Refused: there is no such call."""
+        raise Refused(
+            f"{self._whose.voice.name}: batch {batch_id} cannot be deleted, this API has no call "
+            "for it. Its files can be deleted; the batch itself holds no answers."
+        )
+
     def close(self) -> None:
         """Give back the connections."""
         self._sdk.close()
 
     def dashboard_url(self, batch_id: str) -> str | None:
         """The batch's page on OpenAI's platform; None when we talk to another host."""
-        if self._host != "api.openai.com" and not self._host.endswith(".api.openai.com"):
+        host = self._whose.host
+        if host != "api.openai.com" and not host.endswith(".api.openai.com"):
             return None
         return f"https://platform.openai.com/batches/{quote(batch_id, safe='')}"
 
@@ -293,18 +332,18 @@ class OpenAIClient:
         try:
             return msgspec.json.decode(call().content, type=kind)
         except errors.FAILURES as error:
-            heard = errors.said(error, self._scrub)
+            heard = errors.said(error, self._whose.scrub)
         except msgspec.MsgspecError as error:
-            heard = errors.Said(f"an answer that is not OpenAI's ({self._scrub(str(error))})")
+            heard = Said(
+                f"an answer of another shape than OpenAI's ({self._whose.scrub(str(error))})"
+            )
         # raised out here so that the SDK's exception, which holds the key, is not its context
-        raise failure(what, heard)
+        raise self._whose.voice.error(failure(heard), what, heard)
 
     def _event(self, message: str, **fields: object) -> None:
-        _log.info(message, extra={"provider": "openai", "account": self.account, **fields})
-
-
-def _timeout(silence: float) -> openai.Timeout:
-    return openai.Timeout(silence, connect=min(silence, _CONNECT_SECONDS))
+        _log.info(
+            message, extra={"provider": self._whose.voice.name, "account": self.account, **fields}
+        )
 
 
 def _metadata(shard: Shard) -> dict[str, str]:
@@ -320,28 +359,3 @@ def _metadata(shard: Shard) -> dict[str, str]:
         "attempt": str(shard.attempt),
     }
     return {name: value[:_LONGEST_VALUE] for name, value in carried.items()}
-
-
-def _key(env: Mapping[str, str]) -> str:
-    key = env.get("OPENAI_API_KEY", "").strip()  # keys mounted as files end in a newline
-    if not key:
-        raise Unauthorized(
-            "openai: OPENAI_API_KEY is not set or empty, so nothing can be sent or looked up. "
-            "Set it in the environment (a .env file of the project will do)."
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise Unauthorized(
-            "openai: OPENAI_API_KEY holds characters that no key has (a blank, a line break, a "
-            "quotation mark of a word processor?). Copy the key again."
-        )
-    return key
-
-
-def _base_url(env: Mapping[str, str]) -> str:
-    url = (env.get("OPENAI_BASE_URL") or "").strip() or BASE_URL
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
-        raise UsageError(
-            "OPENAI_BASE_URL is not an http(s) URL. Leave it unset for OpenAI itself, or give one "
-            "such as http://127.0.0.1:8000/v1."
-        )
-    return url

@@ -21,9 +21,9 @@ _STATUS = {
 
 
 class _Counts(msgspec.Struct):
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
+    total: int | None = None  # Azure's are null at first
+    completed: int | None = None
+    failed: int | None = None
 
 
 class _InputDetails(msgspec.Struct):
@@ -84,6 +84,7 @@ class File(msgspec.Struct):
     """OpenAI's file object."""
 
     id: str
+    status: str | None = None
 
 
 def observation(batch: Batch) -> Observation:
@@ -92,11 +93,11 @@ def observation(batch: Batch) -> Observation:
     endings = (batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at)
     return Observation(
         batch_id=batch.id,
-        status=_STATUS.get(batch.status, RemoteStatus.UNKNOWN),
+        status=_STATUS.get(batch.status.lower(), RemoteStatus.UNKNOWN),
         raw_status=batch.status,
-        total=counts.total,
-        completed=counts.completed,
-        failed=counts.failed,
+        total=counts.total or 0,
+        completed=counts.completed or 0,
+        failed=counts.failed or 0,
         created_at=datetime.fromtimestamp(batch.created_at, UTC),
         ended_at=next((_utc(ending) for ending in endings if ending), None),
         expires_at=_utc(batch.expires_at),

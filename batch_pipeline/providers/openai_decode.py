@@ -2,7 +2,8 @@
 
 The relation `lines(line, source, position)` holds one result line a row; `line` may be null or no
 JSON at all. Of several choices the first counts. A row keeps its tokens and its text whatever its
-failure is, because they were paid for.
+failure is, because they were paid for. Calls of tools are made alike on both wires; calls of a
+kind we do not know make the row unreadable, so that its bytes are kept.
 """
 # ruff: noqa: S608 - every part of the queries is a literal of this file
 
@@ -18,8 +19,14 @@ _CHAT: dict[str, object] = {
             "message": {
                 "content": "VARCHAR",
                 "refusal": "VARCHAR",
-                "tool_calls": "JSON",
-                "function_call": "JSON",
+                "tool_calls": [
+                    {
+                        "id": "VARCHAR",
+                        "function": {"name": "VARCHAR", "arguments": "VARCHAR"},
+                        "custom": {"name": "VARCHAR", "input": "VARCHAR"},
+                    }
+                ],
+                "function_call": {"name": "VARCHAR", "arguments": "VARCHAR"},
             },
             "finish_reason": "VARCHAR",
         }
@@ -49,16 +56,39 @@ _EMBEDDINGS: dict[str, object] = {
         "prompt_tokens_details": {"cached_tokens": "VARCHAR"},
     },
 }
+_MODERATIONS: dict[str, object] = {"results": ["JSON"]}
 _OUTPUT_ITEM = json.dumps(
-    [{"type": "VARCHAR", "content": [{"type": "VARCHAR", "text": "VARCHAR", "refusal": "VARCHAR"}]}]
+    [
+        {
+            "type": "VARCHAR",
+            "content": [{"type": "VARCHAR", "text": "VARCHAR", "refusal": "VARCHAR"}],
+            **dict.fromkeys(("id", "call_id", "name", "arguments", "input"), "VARCHAR"),
+        }
+    ]
 )
 
-_CHAT_FIELDS = """
+
+def _there(name: str) -> str:
+    """Whether JSON says something: null, false, 0, "", {} and [] are nothing."""
+    return (
+        f"({name} IS NOT NULL AND {name}::VARCHAR NOT IN ('null','false','0','\"\"','{{}}','[]'))"
+    )
+
+
+# Arguments stay the model's own text; a call without any is one with none to give.
+_TOOL_CALLS = """
+    CASE WHEN len(calls) > 0 AND list_bool_and([call.name IS NOT NULL FOR call IN calls])
+        THEN to_json(calls)::VARCHAR END
+"""
+
+_CHAT_FIELDS = f"""
     SELECT head.*,
         nullif(message.refusal, '') AS refusal,
-        coalesce(message.content, message.refusal, tool_calls, function_call) AS said,
+        coalesce(message.content, message.refusal, tool_calls) AS said,
+        len(calls) > 0 AND tool_calls IS NULL AS strange,
         choice.finish_reason AS finish_reason,
-        coalesce(message.content, tool_calls, function_call) AS text,
+        CASE WHEN tool_calls IS NULL THEN message.content
+            ELSE nullif(message.content, '') END AS text,
         NULL::FLOAT[] AS embedding,
         usage.prompt_tokens AS input_tokens,
         usage.prompt_tokens_details.cached_tokens AS cached_input_tokens,
@@ -66,10 +96,24 @@ _CHAT_FIELDS = """
         usage.completion_tokens AS output_tokens,
         usage.completion_tokens_details.reasoning_tokens AS reasoning_tokens
     FROM (
-        SELECT *, choice.message AS message,
-            nullif(choice.message.tool_calls::VARCHAR, '[]') AS tool_calls,
-            choice.message.function_call::VARCHAR AS function_call
-        FROM (SELECT *, body.choices[1] AS choice, body.usage AS usage FROM head)
+        SELECT *, {_TOOL_CALLS} AS tool_calls
+        FROM (
+            SELECT *,
+                CASE WHEN len(message.tool_calls) > 0 THEN [{{
+                        'id': call.id,
+                        'name': coalesce(call.function.name, call.custom.name),
+                        'arguments': coalesce(call.function.arguments, call.custom.input, '{{}}')
+                    }} FOR call IN message.tool_calls]
+                WHEN message.function_call.name IS NOT NULL THEN [{{
+                        'id': NULL::VARCHAR,
+                        'name': message.function_call.name,
+                        'arguments': coalesce(message.function_call.arguments, '{{}}')
+                    }}] END AS calls
+            FROM (
+                SELECT *, choice.message AS message
+                FROM (SELECT *, body.choices[1] AS choice, body.usage AS usage FROM head)
+            )
+        )
     ) AS head
 """
 
@@ -77,9 +121,9 @@ _CHAT_FIELDS = """
 _RESPONSES_FIELDS = f"""
     SELECT head.*,
         list_filter(parts, lambda part: part.type = 'refusal')[1].refusal AS refusal,
-        coalesce(list_aggregate(texts, 'string_agg', ''), calls) AS said,
+        coalesce(text, tool_calls) AS said,
+        len(calls) > 0 AND tool_calls IS NULL AS strange,
         coalesce(body.incomplete_details.reason, body.status) AS finish_reason,
-        coalesce(list_aggregate(texts, 'string_agg', ''), calls) AS text,
         NULL::FLOAT[] AS embedding,
         usage.input_tokens AS input_tokens,
         usage.input_tokens_details.cached_tokens AS cached_input_tokens,
@@ -87,19 +131,22 @@ _RESPONSES_FIELDS = f"""
         usage.output_tokens AS output_tokens,
         usage.output_tokens_details.reasoning_tokens AS reasoning_tokens
     FROM (
-        SELECT *, [part.text FOR part IN parts IF part.type = 'output_text'] AS texts
+        SELECT *, {_TOOL_CALLS} AS tool_calls,
+            list_aggregate(
+                [part.text FOR part IN parts IF part.type = 'output_text'], 'string_agg', ''
+            ) AS text
         FROM (
             SELECT *,
                 flatten([item.content FOR item IN items IF item.type = 'message']) AS parts,
+                [{{
+                    'id': coalesce(item.call_id, item.id),
+                    'name': item.name,
+                    'arguments': coalesce(item.arguments, item.input, '{{}}')
+                }} FOR item IN items
+                    IF item.type IN ('function_call', 'custom_tool_call')] AS calls
             FROM (
                 SELECT *, body.usage AS usage,
-                    json_transform(body.output, '{_OUTPUT_ITEM}') AS items,
-                    nullif(
-                        list_filter(
-                            json_transform(body.output, '["JSON"]'),
-                            lambda item: item ->> 'type' IN ('function_call', 'custom_tool_call')
-                        ), []
-                    )::JSON::VARCHAR AS calls
+                    json_transform(body.output, '{_OUTPUT_ITEM}') AS items
                 FROM head
             )
         )
@@ -111,6 +158,8 @@ _EMBEDDINGS_FIELDS = """
     SELECT head.*,
         NULL::VARCHAR AS refusal,
         coalesce(encoded, embedding::VARCHAR) AS said,
+        false AS strange,
+        NULL::VARCHAR AS tool_calls,
         NULL::VARCHAR AS finish_reason,
         encoded AS text,
         usage.prompt_tokens AS input_tokens,
@@ -133,6 +182,27 @@ _EMBEDDINGS_FIELDS = """
     ) AS head
 """
 
+# One text or picture has one verdict. It costs nothing, but OpenAI does not say so: no tokens.
+_MODERATIONS_FIELDS = """
+    SELECT head.*,
+        NULL::VARCHAR AS refusal,
+        text AS said,
+        false AS strange,
+        NULL::VARCHAR AS tool_calls,
+        NULL::VARCHAR AS finish_reason,
+        NULL::FLOAT[] AS embedding,
+        NULL::VARCHAR AS input_tokens,
+        NULL::VARCHAR AS cached_input_tokens,
+        NULL::VARCHAR AS cache_write_tokens,
+        NULL::VARCHAR AS output_tokens,
+        NULL::VARCHAR AS reasoning_tokens
+    FROM (
+        SELECT *, CASE WHEN json_type(body.results[1]) = 'OBJECT'
+            THEN body.results[1]::VARCHAR END AS text
+        FROM head
+    ) AS head
+"""
+
 # 200 and an error object is still an error; 4xx means that the request is at fault, except for
 # timeouts, conflicts and rate limits, which pass. Status 0 is a row the provider lost.
 _FAILURE = """
@@ -142,7 +212,7 @@ _FAILURE = """
         WHEN error_code = 'batch_cancelled' THEN 'cancelled'
         WHEN http BETWEEN 400 AND 499 AND http NOT IN (408, 409, 429) THEN 'rejected'
         WHEN http NOT BETWEEN 200 AND 299 OR row_failed OR body_failed THEN 'errored'
-        WHEN http IS NULL OR said IS NULL AND finish_reason IS NULL THEN 'unreadable'
+        WHEN http IS NULL OR strange OR said IS NULL AND finish_reason IS NULL THEN 'unreadable'
         WHEN refusal IS NOT NULL OR finish_reason = 'content_filter' THEN 'refused'
         WHEN finish_reason IN ('length', 'max_output_tokens') THEN 'truncated'
         WHEN finish_reason IN ('failed', 'incomplete', 'in_progress', 'queued') THEN 'errored'
@@ -154,6 +224,7 @@ _ENDPOINTS = {
     "/v1/chat/completions": (_CHAT, _CHAT_FIELDS),
     "/v1/responses": (_RESPONSES, _RESPONSES_FIELDS),
     "/v1/embeddings": (_EMBEDDINGS, _EMBEDDINGS_FIELDS),
+    "/v1/moderations": (_MODERATIONS, _MODERATIONS_FIELDS),
 }
 
 
@@ -185,8 +256,8 @@ WITH parsed AS (
         reply.response.body.model AS model,
         reply.error AS row_error,
         reply.response.body.error AS body_error,
-        {_error("row_error")} AS row_failed,
-        {_error("body_error")} AS body_failed
+        {_there("row_error")} AS row_failed,
+        {_there("body_error")} AS body_failed
     FROM parsed
 ), fields AS ({fields}), coded AS (
     SELECT *,
@@ -201,21 +272,15 @@ WITH parsed AS (
 ), judged AS (SELECT *, {_FAILURE} AS failure FROM coded)
 SELECT position, custom_id,
     CASE WHEN failure IS NULL THEN 'succeeded' ELSE 'failed' END AS status,
-    failure, error_code, error_message, text, embedding, finish_reason, model,
+    failure, error_code, error_message, text, tool_calls, embedding, finish_reason, model,
     {_tokens("input_tokens")},
     {_tokens("cached_input_tokens")},
     {_tokens("cache_write_tokens")},
+    NULL::BIGINT AS cache_write_1h_tokens,
     {_tokens("output_tokens")},
     {_tokens("reasoning_tokens")}
 FROM judged
 """
-
-
-def _error(name: str) -> str:
-    """Whether an error is there: null, false, 0, "", {{}} and [] are none."""
-    return (
-        f"({name} IS NOT NULL AND {name}::VARCHAR NOT IN ('null','false','0','\"\"','{{}}','[]'))"
-    )
 
 
 def _said(name: str, key: str) -> str:

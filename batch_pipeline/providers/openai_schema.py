@@ -21,17 +21,41 @@ _SAYS_WHAT = frozenset({"type", "enum", "const", "anyOf", "$ref"})
 _Schema = dict[str, JsonValue]
 
 
-def strict_schema(schema: Mapping[str, JsonValue]) -> _Schema:
-    """The strict form of *schema*; SpecError with the path of what strict mode refuses."""
+class _NotStrictError(Exception):
+    """What strict mode refuses, and where."""
+
+    def __init__(self, path: str, what: str, instead: str) -> None:
+        super().__init__(what)
+        self.path, self.what, self.instead = path, what, instead
+
+
+def strict_schema(
+    schema: Mapping[str, JsonValue], *, of: str = "request.output_schema", by: str = "OpenAI"
+) -> _Schema:
+    """The strict form of *schema*; SpecError with the path of what strict mode refuses.
+
+    *of* is the schema's name in the job file, *by* whose strict mode it is.
+    """
+    try:
+        return _strict(_object(schema), schema, "")
+    except _NotStrictError as no:
+        raise SpecError(
+            f"{of} at #{no.path or '/'}: {by}'s strict mode refuses {no.what}. "
+            f"Change the schema: {no.instead}."
+        ) from None
+
+
+def _object(schema: Mapping[str, JsonValue]) -> _Schema:
     root = _inlined(dict(schema), schema, "")
     if root.get("type") != "object":
-        raise _refused("", "the top is not an object", "wrap it in an object with one property")
-    return _strict(root, schema, "")
+        what = "the top is not an object"
+        raise _NotStrictError("", what, "wrap it in an object with one property")
+    return root
 
 
 def _strict(node: JsonValue, root: Mapping[str, JsonValue], path: str) -> _Schema:
     if not isinstance(node, dict):
-        raise _refused(path, f"the schema {node!r} allows anything", "say which type it is")
+        raise _NotStrictError(path, f"the schema {node!r} allows anything", "say which type it is")
     schema = _plain(node, root, path)
     written = schema.get("properties", {})
     for name in ("properties", "$defs", "definitions"):
@@ -48,7 +72,7 @@ def _strict(node: JsonValue, root: Mapping[str, JsonValue], path: str) -> _Schem
     if "items" in schema:
         schema["items"] = _strict(schema["items"], root, f"{path}/items")
     elif _has_type(schema, "array"):
-        raise _refused(path, "an array without `items`", "say what its items are")
+        raise _NotStrictError(path, "an array without `items`", "say what its items are")
     if "properties" in schema or _has_type(schema, "object"):
         _close(schema, written, path)
     return schema
@@ -68,9 +92,11 @@ def _plain(node: _Schema, root: Mapping[str, JsonValue], path: str) -> _Schema:
         return _plain({**parts[0], **schema}, root, path)
     for name in ("allOf", "oneOf", *sorted(_REFUSED)):
         if name in schema:
-            raise _refused(path, f"the keyword {name!r}", "write it with type, properties, anyOf")
+            raise _NotStrictError(
+                path, f"the keyword {name!r}", "write it with type, properties, anyOf"
+            )
     if not _SAYS_WHAT & schema.keys():
-        raise _refused(path, "a schema without a type", "say which type it is")
+        raise _NotStrictError(path, "a schema without a type", "say which type it is")
     return schema
 
 
@@ -84,7 +110,9 @@ def _inlined(schema: _Schema, root: Mapping[str, JsonValue], path: str) -> _Sche
         name = step.replace("~1", "/").replace("~0", "~")
         found = found.get(name) if isinstance(found, dict) else None
     if not reference.startswith("#/") or not isinstance(found, dict):
-        raise _refused(path, f"the reference {reference!r}", "point it at this schema's $defs")
+        raise _NotStrictError(
+            path, f"the reference {reference!r}", "point it at this schema's $defs"
+        )
     rest = {key: value for key, value in schema.items() if key != "$ref"}
     return _inlined({**found, **rest}, root, path)
 
@@ -92,7 +120,7 @@ def _inlined(schema: _Schema, root: Mapping[str, JsonValue], path: str) -> _Sche
 def _close(schema: _Schema, written: JsonValue, path: str) -> None:
     """Close the object *schema* and require all its properties; *written* is how they were."""
     if schema.get("additionalProperties", False) is not False:
-        raise _refused(
+        raise _NotStrictError(
             path, "an object with properties of any name", "use a list of name/value objects"
         )
     properties, required = schema.get("properties", {}), schema.get("required", [])
@@ -101,12 +129,12 @@ def _close(schema: _Schema, written: JsonValue, path: str) -> None:
         or not isinstance(written, dict)
         or not isinstance(required, list)
     ):
-        raise _refused(path, "malformed properties or required", "mend the schema")
+        raise _NotStrictError(path, "malformed properties or required", "mend the schema")
     for name, value in properties.items():
         before = written[name]
         has_default = isinstance(before, dict) and "default" in before
         if name not in required and not has_default and not _nullable(value):
-            raise _refused(
+            raise _NotStrictError(
                 f"{path}/properties/{name}",
                 "a property that may be left out",
                 "put it into `required`, or let it be null",
@@ -128,10 +156,3 @@ def _nullable(value: JsonValue) -> bool:
 def _has_type(schema: Mapping[str, JsonValue], name: str) -> bool:
     kind = schema.get("type")
     return kind == name or (isinstance(kind, list) and name in kind)
-
-
-def _refused(path: str, what: str, instead: str) -> SpecError:
-    return SpecError(
-        f"request.output_schema at #{path or '/'}: OpenAI's strict mode refuses {what}. "
-        f"Change the schema: {instead}."
-    )

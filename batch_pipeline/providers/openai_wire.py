@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
-from pydantic import JsonValue
+import re
+from collections.abc import Iterator
 
 from batch_pipeline.errors import SpecError
-from batch_pipeline.model import Envelope, Hole, Limits, Tree
+from batch_pipeline.model import Envelope, Limits, Tree
 from batch_pipeline.providers import openai_decode
-from batch_pipeline.providers.openai_schema import strict_schema
-from batch_pipeline.spec import BatchJob, Message, Parameters
+from batch_pipeline.providers.capabilities import Capabilities
+from batch_pipeline.providers.native import check_extra, merged
+from batch_pipeline.providers.openai_azure import line_url
+from batch_pipeline.providers.openai_bodies import native_body
+from batch_pipeline.providers.openai_facts import CAPABILITIES, of_service
+from batch_pipeline.providers.services import Service
+from batch_pipeline.request import Parameters
+from batch_pipeline.spec import BatchJob, Target
 
-_CHAT, _RESPONSES, _EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
-_TAKEN: Mapping[str, frozenset[str]] = {
-    _CHAT: frozenset(
-        {"max_output_tokens", "temperature", "top_p", "stop", "seed", "reasoning_effort"}
-    ),
-    _RESPONSES: frozenset({"max_output_tokens", "temperature", "top_p", "reasoning_effort"}),
-    _EMBEDDINGS: frozenset(),
-}
 _OURS = ("model", "messages", "input", "instructions")
-_NO_STREAM = ("stream", "stream_options")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_NO_STOP = re.compile(r"^(o3|o4-mini)(-\d[\d-]*)?$")
+_MOST_STOPS = 4
+_HIGHEST_TEMPERATURE = 2
 
 
 class OpenAIWire:
-    """The codec for OpenAI's chat completions, responses and embeddings; pure."""
+    """The codec of OpenAI's endpoints, also for a service that speaks them; pure."""
 
     name = "openai"
 
-    def limits(self, endpoint: str) -> Limits:  # noqa: ARG002 - one limit for all endpoints
-        """50,000 lines and 190 million bytes.
+    def __init__(self, service: Service | None = None) -> None:
+        self._service = service
+        self.capabilities: Capabilities = CAPABILITIES if service is None else of_service(service)
 
-        "200 MB" may mean 200,000,000 or 209,715,200 bytes: we take the smaller, and stay 5 % below
-        it because an upload that is found too large costs its whole transfer.
-        """
-        return Limits(requests=50_000, bytes=190_000_000)
+    def limits(self, endpoint: str) -> Limits:
+        """What one shard may hold, with headroom."""
+        return self.capabilities.limits[endpoint]
 
-    def body(self, job: BatchJob) -> dict[str, Tree]:
+    def body(self, job: BatchJob, target: Target) -> dict[str, Tree]:
         """The native body, keys in a fixed order; `extra` is merged in last, objects by key.
 
-        Raises SpecError for what the endpoint does not take, by name.
+        Raises SpecError for what a model does not take, by name.
         """
-        endpoint = job.target.endpoint
-        _check_parameters(job)
-        return _merged(_BODIES[endpoint](job, job.parameters), job.parameters.extra)
+        request, asked = job.request, job.parameters(target)
+        check_extra(job, target, own=[*_OURS, *(["tools"] if request.tools else [])])
+        for wrong in _wrong(target, asked, own=self._service is None):
+            raise SpecError(f"{job.name}: {target.model} on {target.endpoint}: {wrong}")
+        return merged(native_body(job, target), asked.extra)
+
+    def options(self, job: BatchJob, target: Target) -> dict[str, str]:  # noqa: ARG002 - see below
+        """None: an OpenAI batch has one window and no flags."""
+        return {}
 
     def envelope(self, endpoint: str) -> Envelope:
         """{"custom_id":…,"method":"POST","url":…,"body":…} and a newline."""
+        url = line_url(endpoint, self._service)
         return Envelope(
             before_id='{"custom_id":',
-            before_body=f',"method":"POST","url":"{endpoint}","body":',
+            before_body=f',"method":"POST","url":"{url}","body":',
             after_body="}\n",
         )
 
@@ -59,117 +66,25 @@ class OpenAIWire:
         return openai_decode.decode_sql(endpoint)
 
 
-def _chat(job: BatchJob, said: Parameters) -> dict[str, Tree]:
-    body: dict[str, Tree] = {"model": job.target.model, "messages": _messages(job.request.turns)}
-    if job.request.json_schema is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": _shape(job)}
-    given: dict[str, Tree] = {
-        "max_completion_tokens": said.max_output_tokens,
-        "temperature": said.temperature,
-        "top_p": said.top_p,
-        "stop": list(said.stop) or None,
-        "seed": said.seed,
-        "reasoning_effort": said.reasoning_effort,
-    }
-    return body | _said(given)
-
-
-def _responses(job: BatchJob, said: Parameters) -> dict[str, Tree]:
-    request = job.request
-    body: dict[str, Tree] = {"model": job.target.model}
-    turns = request.turns
-    if request.system is not None:
-        body["instructions"] = Hole(request.system)
-        turns = turns[1:]
-    body["input"] = _messages(turns)
-    if request.json_schema is not None:
-        body["text"] = {"format": {"type": "json_schema", **_shape(job)}}
-    effort = said.reasoning_effort
-    given: dict[str, Tree] = {
-        "max_output_tokens": said.max_output_tokens,
-        "temperature": said.temperature,
-        "top_p": said.top_p,
-        "reasoning": None if effort is None else {"effort": effort},
-    }
-    return body | _said(given)
-
-
-def _embeddings(job: BatchJob, _said: Parameters) -> dict[str, Tree]:
-    turns = job.request.turns
-    if job.request.json_schema is not None:
-        raise SpecError(
-            f"{job.name}: request.output_schema does not go with {_EMBEDDINGS}, which answers "
-            "with numbers. Take it out, or choose another endpoint."
-        )
-    if len(turns) != 1 or turns[0].role != "user":
-        raise SpecError(
-            f"{job.name}: {_EMBEDDINGS} takes one text and no conversation. Keep request.prompt "
-            "and take out `system` and `messages`."
-        )
-    return {"model": job.target.model, "input": Hole(turns[0].content)}
-
-
-_BODIES: Mapping[str, Callable[[BatchJob, Parameters], dict[str, Tree]]] = {
-    _CHAT: _chat,
-    _RESPONSES: _responses,
-    _EMBEDDINGS: _embeddings,
-}
-
-
-def _messages(turns: Sequence[Message]) -> list[Tree]:
-    return [{"role": turn.role, "content": Hole(turn.content)} for turn in turns]
-
-
-def _shape(job: BatchJob) -> dict[str, Tree]:
-    schema = strict_schema(job.request.json_schema or {})
-    return {"name": job.name, "strict": True, "schema": schema}
-
-
-def _said(given: Mapping[str, Tree]) -> dict[str, Tree]:
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _merged(body: Mapping[str, Tree], extra: Mapping[str, JsonValue]) -> dict[str, Tree]:
-    merged = dict(body)
-    for name, value in extra.items():
-        below = merged.get(name)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            merged[name] = _merged(below, value)
-        else:
-            merged[name] = value
-    return merged
-
-
-def _check_parameters(job: BatchJob) -> None:
-    said, endpoint = job.parameters, job.target.endpoint
-    neutral = said.model_dump(exclude={"extra"})
-    for name, value in neutral.items():
-        if value not in (None, []) and name not in _TAKEN[endpoint]:
-            raise SpecError(
-                f"{job.name}: {endpoint} does not take the parameter {name!r}. Take it out of "
-                "request.parameters and the target's, or choose another endpoint."
-            )
-    for name in said.extra:
-        if name in _NO_STREAM:
-            raise SpecError(
-                f"{job.name}: parameters.extra.{name} cannot be: batches do not stream, and the "
-                "provider refuses the whole file. Take it out."
-            )
-        if name in _OURS:
-            raise SpecError(
-                f"{job.name}: parameters.extra.{name} would replace what the job itself says. "
-                "Use target.model and request instead."
-            )
-    _check_sampling(job, said)
-
-
-def _check_sampling(job: BatchJob, said: Parameters) -> None:
-    """GPT-6 answers 400 to temperature and top_p, row by row, unless it does not reason."""
-    if not job.target.model.startswith("gpt-6") or said.reasoning_effort == "none":
+def _wrong(target: Target, asked: Parameters, *, own: bool) -> Iterator[str]:
+    """What the model would answer 400 to, row by row; a service's models are known to itself."""
+    model, effort = target.model, asked.reasoning_effort
+    if model.startswith("gpt-6") and effort != "none":
+        for name in ("temperature", "top_p"):
+            if getattr(asked, name) is not None or name in asked.extra:
+                yield (
+                    f"refuses {name!r} while it reasons. Take it out, or set reasoning_effort: "
+                    "none."
+                )
+    if _NO_STOP.match(model) and (asked.stop or "stop" in asked.extra):
+        yield "refuses 'stop'. Take it out."
+    if model == "text-embedding-ada-002" and asked.dimensions is not None:
+        yield "has one length: 'dimensions' is for text-embedding-3 and later. Take it out."
+    if not own:
         return
-    for name in ("temperature", "top_p"):
-        if getattr(said, name) is not None or name in said.extra:
-            raise SpecError(
-                f"{job.name}: {job.target.model} refuses {name!r} on {job.target.endpoint} while "
-                "it reasons. Take it out, or set reasoning_effort: none."
-            )
+    if len(asked.stop) > _MOST_STOPS:
+        yield f"takes at most {_MOST_STOPS} sequences of 'stop', not {len(asked.stop)}."
+    if asked.temperature is not None and asked.temperature > _HIGHEST_TEMPERATURE:
+        yield f"takes a temperature of at most {_HIGHEST_TEMPERATURE}, not {asked.temperature}."
+    if effort is not None and effort not in _EFFORTS:
+        yield f"reasoning_effort {effort!r} is not one of {', '.join(_EFFORTS)}."

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from batch_pipeline.model import Envelope, Hole, Limits, Observation, Shard, Tree
-from batch_pipeline.spec import BatchJob
+from batch_pipeline.providers.capabilities import Capabilities
+from batch_pipeline.spec import BatchJob, Target
 
-__all__ = ["Client", "Codec", "Envelope", "Hole", "Tree"]
+__all__ = ["Client", "Codec", "Envelope", "Hole", "Known", "Tree"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows, for providers whose batches carry no metadata."""
+
+    batch_ids: Collection[str] = ()
+    """Batches that are some shard's already."""
+    is_ours: Callable[[str], bool] = lambda _: False
+    """Whether the shard in question has a request of this custom_id."""
 
 
 class Codec(Protocol):
     """A provider's wire format: pure, no SDK, no network."""
 
     name: str
+    capabilities: Capabilities
+    """What the provider takes and allows; limits and documentation come from it."""
 
     def limits(self, endpoint: str) -> Limits:
         """The provider's own limits for one shard, with headroom for what it counts its way."""
         ...
 
-    def body(self, job: BatchJob) -> dict[str, Tree]:
-        """The native body of *job*'s requests; SpecError for a parameter it does not take."""
+    def body(self, job: BatchJob, target: Target) -> dict[str, Tree]:
+        """The native body of *job*'s requests to *target*.
+
+        Raises SpecError for what the endpoint or the model does not take, by its name.
+        """
+        ...
+
+    def options(self, job: BatchJob, target: Target) -> dict[str, str]:
+        """What belongs to the batch and not to its lines; the client reads it from the shard."""
         ...
 
     def envelope(self, endpoint: str) -> Envelope:
@@ -41,19 +62,26 @@ class Client(Protocol):
     account: str
     """A short hash of the key and base URL: who owns a batch; never the key."""
 
-    def upload(self, lines: Path, *, name: str) -> str:
-        """Stream the file to the provider and return its file id; may be called again."""
+    def upload(self, lines: Path, *, name: str) -> str | None:
+        """Stream the file to the provider and return its file id; may be called again.
+
+        None when the provider takes the lines with the create. Raises BadLines when it names lines
+        that it will not take.
+        """
         ...
 
-    def create(self, shard: Shard, *, file_id: str) -> Observation:
-        """Start the batch, once, with the shard's intent in its metadata.
+    def create(self, shard: Shard, lines: Path, *, file_id: str | None) -> Observation:
+        """Start the batch, once, with the shard's intent in its metadata if it has any.
 
         Raises Ambiguous when it may have happened, other ProviderErrors when it has not.
         """
         ...
 
-    def find(self, shard: Shard, *, since: datetime) -> Observation | None:
-        """The batch that carries the shard's intent, among those created after *since*."""
+    def find(self, shard: Shard, *, since: datetime, known: Known) -> Observation | None:
+        """The shard's batch among those created after *since*; None when there surely is none.
+
+        Raises Undecided when a batch may be it and nobody can tell yet.
+        """
         ...
 
     def observe(self, *, since: datetime) -> Iterator[Observation]:
@@ -77,6 +105,13 @@ class Client(Protocol):
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file at the provider; no error if it is gone already."""
+        ...
+
+    def delete_batch(self, batch_id: str) -> None:
+        """Delete a batch that is over, with its answers; no error if it is gone already.
+
+        Raises Refused when the provider cannot do that, or not yet.
+        """
         ...
 
     def close(self) -> None:

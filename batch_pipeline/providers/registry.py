@@ -1,50 +1,99 @@
-"""The only place that maps a provider's name to its codec and client; SDKs load when used."""
+"""The only place that maps a name to its codec and client; SDKs load when used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from batch_pipeline.errors import UsageError
+from batch_pipeline.errors import SpecError, UsageError
+from batch_pipeline.model import PROVIDERS
+from batch_pipeline.providers.capabilities import check_taken
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Client, Codec
-
-_Made = TypeVar("_Made")
-
-
-def codec(name: str) -> Codec:
-    """The wire format of provider *name*; UsageError when there is none."""
-    return _named(name, _CODECS)()
+from batch_pipeline.providers.services import NONE, Services
+from batch_pipeline.spec import BatchJob, Target
 
 
-def client(name: str, env: Mapping[str, str], *, patience: Patience | None = None) -> Client:
-    """The client of provider *name* for the key in *env*.
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Providers, and the services that speak their APIs, by name."""
 
-    Raises UsageError for an unknown name, Unauthorized when the key is missing.
-    """
-    return _named(name, _CLIENTS)(env, patience)
+    services: Services = field(default_factory=lambda: NONE)
 
+    def codec(self, name: str) -> Codec:
+        """The wire format of provider or service *name*; UsageError when there is none."""
+        service = self.services.get(name)
+        match name if service is None else service.provider:
+            case "openai":
+                from batch_pipeline.providers.openai_wire import OpenAIWire  # noqa: PLC0415 - loads when used
 
-def _openai_codec() -> Codec:
-    from batch_pipeline.providers.openai_wire import OpenAIWire  # noqa: PLC0415 - loads when used
+                return OpenAIWire(service)
+            case "anthropic":
+                from batch_pipeline.providers.anthropic_wire import AnthropicWire  # noqa: PLC0415
 
-    return OpenAIWire()
+                return AnthropicWire()
+            case "mistral":
+                from batch_pipeline.providers.mistral_wire import MistralWire  # noqa: PLC0415
 
+                return MistralWire()
+        raise self._unknown(name)
 
-def _openai_client(env: Mapping[str, str], patience: Patience | None) -> Client:
-    from batch_pipeline.providers.openai import OpenAIClient  # noqa: PLC0415 - the SDK is heavy
+    def client(
+        self, name: str, env: Mapping[str, str], *, patience: Patience | None = None
+    ) -> Client:
+        """The client of provider or service *name* for its key in *env*.
 
-    return OpenAIClient.from_env(env, patience=patience)
+        Raises UsageError for an unknown name, Unauthorized when the key is missing.
+        """
+        service = self.services.get(name)
+        match name if service is None else service.provider:
+            case "openai":
+                from batch_pipeline.providers.openai import OpenAIClient  # noqa: PLC0415 - the SDK is heavy
 
+                if service is not None:
+                    return OpenAIClient.of_service(name, service, env, patience=patience)
+                return OpenAIClient.from_env(env, patience=patience)
+            case "anthropic":
+                from batch_pipeline.providers.anthropic import AnthropicClient  # noqa: PLC0415
 
-_CODECS: dict[str, Callable[[], Codec]] = {"openai": _openai_codec}
-_CLIENTS: dict[str, Callable[[Mapping[str, str], Patience | None], Client]] = {
-    "openai": _openai_client
-}
+                return AnthropicClient.from_env(env, patience=patience)
+            case "mistral":
+                from batch_pipeline.providers.mistral import MistralClient  # noqa: PLC0415
 
+                return MistralClient.from_env(env, patience=patience)
+        raise self._unknown(name)
 
-def _named(name: str, known: Mapping[str, _Made]) -> _Made:
-    if name not in known:
-        names = ", ".join(sorted(known))
-        raise UsageError(f"provider {name!r} is not known. Known providers: {names}.")
-    return known[name]
+    def price_provider(self, name: str) -> str | None:
+        """The name prices are found under; None when a service says none."""
+        service = self.services.get(name)
+        return name if service is None else service.prices
+
+    def check(self, job: BatchJob, target: Target) -> None:
+        """SpecError for a service or feature that the target cannot have."""
+        if target.service is not None:
+            service = self.services.get(target.service)
+            if service is None:
+                raise SpecError(
+                    f"{job.name}: target {target.name}: {self._unknown(target.service)}"
+                )
+            if service.provider != target.provider:
+                raise SpecError(
+                    f"{job.name}: target {target.name}: service {target.service!r} speaks "
+                    f"{service.provider}'s API. Say provider: {service.provider}."
+                )
+            if service.endpoints and target.endpoint not in service.endpoints:
+                raise SpecError(
+                    f"{job.name}: service {target.service!r} does not answer {target.endpoint}. It "
+                    f"answers: {', '.join(service.endpoints)}."
+                )
+        check_taken(job, target, self.codec(target.sends_to).capabilities)
+
+    def _unknown(self, name: str) -> UsageError:
+        known = [*PROVIDERS, *self.services]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return UsageError(
+            f"provider or service {name!r} is not known.{hint} Known: {', '.join(known)}. "
+            "Services of your own are named in the file of BATCH_PIPELINE_SERVICES."
+        )

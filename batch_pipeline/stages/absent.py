@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batch_pipeline.model import BatchProblem, FailureKind, Observation, RemoteStatus
 
@@ -33,6 +33,11 @@ class Verdict:
     error_message: str
 
 
+_MISSING = Verdict(
+    FailureKind.MISSING, None, "No result file names this request; it may have been run and billed."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Absence:
     """The verdict on every absent request, and on those whose 1-based line was named."""
@@ -44,15 +49,17 @@ class Absence:
 def absence(observation: Observation | None) -> Absence:
     """How to read a request that is in neither file of the observed batch."""
     status = None if observation is None else observation.status
+    if observation is not None and observation.error_file_id == "":  # it names every row
+        return Absence(_MISSING, {})
     match status:
         case RemoteStatus.EXPIRED:
             return Absence(_unnamed(FailureKind.EXPIRED, "expired"), {})
         case RemoteStatus.CANCELLED:
             return Absence(_unnamed(FailureKind.CANCELLED, "was cancelled"), {})
-    if observation is not None and (status is RemoteStatus.FAILED or observation.problems):
-        return _refused(observation)
-    missing = "No result file names this request; it may have been run and billed."
-    return Absence(Verdict(FailureKind.MISSING, None, missing), {})
+        case RemoteStatus.FAILED if observation is not None:
+            return _refused(observation)
+    lines = {} if observation is None else _first_of_each_line(observation.problems)
+    return Absence(_MISSING, lines)
 
 
 def _unnamed(kind: FailureKind, what: str) -> Verdict:
@@ -63,7 +70,11 @@ def _refused(observation: Observation) -> Absence:
     """A batch refused as a whole: who is to blame, by line or altogether."""
     about_all = next((p for p in observation.problems if is_about_all(p)), None)
     if about_all is not None:
-        return Absence(_blamed(about_all), {})
+        blamed = _blamed(about_all)
+        if observation.output_file_id or observation.error_file_id:
+            # Rows of this batch did run, so it is not the requests: the others may go again.
+            blamed = replace(blamed, failure=FailureKind.CANCELLED)
+        return Absence(blamed, {})
     lines = _first_of_each_line(observation.problems)
     named = [str(line) for line in sorted(lines)]
     why = f"because of line {', '.join(named[:3])}" if lines else "without a reason"

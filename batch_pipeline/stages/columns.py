@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 Numbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.signedinteger]]
 ROW_GROUP = 1 << 16
-_FEW_TEXTS = ("partition", "shard", "rejected")
+_FEW_TEXTS = ("partition", "shard", "target", "rejected")
 
 
 def text_buffer(texts: pa.Array) -> tuple[Numbers, memoryview]:

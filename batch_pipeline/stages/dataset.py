@@ -23,6 +23,7 @@ from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.spec import Dataset, Partitions
 from batch_pipeline.stages.periods import Window, name_of, window
 from batch_pipeline.stages.reading import File, Keep, Selection, batches, opened
+from batch_pipeline.stages.spelling import there_are
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _Cell: TypeAlias = "str | None"
@@ -213,11 +214,9 @@ def _duckdb_types(con: duckdb.DuckDBPyConnection, schema: pa.Schema) -> dict[str
 def _check(path: str, place: str, names: Iterable[str], there: Sequence[str]) -> None:
     for name in names:
         if name not in there:
-            near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise DatasetError(
-                f"{path}: {place} names {name!r}, which is no column of the data.{hint} "
-                f"There are: {', '.join(there)}."
+                f"{path}: {place} names {name!r}, which is no column of the data."
+                f"{there_are(name, there)}"
             )
 
 

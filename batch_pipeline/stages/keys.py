@@ -14,6 +14,7 @@ RESULT_COLUMNS = [
     "error_code",
     "error_message",
     "text",
+    "tool_calls",
     "output",
     "embedding",
     "finish_reason",
@@ -26,6 +27,7 @@ RESULT_COLUMNS = [
     "input_tokens",
     "cached_input_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "output_tokens",
     "reasoning_tokens",
     "cost_usd",
@@ -33,7 +35,9 @@ RESULT_COLUMNS = [
     "price_source",
     "ended_at",
 ]
-REQUEST_COLUMNS = ["partition", "key", "custom_id", "content_hash", "offset", "bytes", "rejected"]
+REQUEST_COLUMNS = [
+    *("partition", "key", "custom_id", "content_hash", "target", "offset", "bytes", "rejected")
+]
 _SLUG = 40
 _DIGEST = 16
 _OPAQUE_DIGEST = 32
@@ -91,6 +95,20 @@ def missing(where: str, keys: Sequence[str], row: int) -> DatasetError:
     return DatasetError(
         f"{where}: the key {_named(keys)} is null in row {row}. Every row needs a key: fill the "
         "column, take such rows out, or name another column in dataset.key."
+    )
+
+
+def unmatched(where: str, rows: int, names: Iterable[str]) -> DatasetError:
+    """The error for rows that no target takes; *names* are the first ones' keys."""
+    what, more = (
+        ("1 row matches", "its key is")
+        if rows == 1
+        else (f"{rows:,} rows match", "the first keys are")
+    )
+    return DatasetError(
+        f"{where}: {what} the `when` of no target; {more} "
+        f"{', '.join(repr(name) for name in names)}. Add a target without `when` as the last one: "
+        "it takes what is left. (A `when` that is null for a row does not match it.)"
     )
 
 

@@ -22,29 +22,29 @@ from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.outcomes import SCHEMA as OUTCOMES
 from batch_pipeline.stages.twins import literal
 
-VERSION = {b"batch_pipeline.results": b"1"}
+VERSION = {b"batch_pipeline.results": b"2"}
 FILE_BITS, ROW_BITS = 20, 30
 """A place is file << ROW_BITS | row: which outcome file, and which row of it."""
 
 _DOLLARS = pa.decimal128(18, 9)
 FETCHED = [
-    *("status", "failure", "error_code", "error_message", "text", "output", "embedding"),
-    *("finish_reason", "provider", "model", "attempt", "batch_id", "run_id", "input_tokens"),
-    *("cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
-    "ended_at",
+    *("status", "failure", "error_code", "error_message", "text", "tool_calls", "output"),
+    *("embedding", "finish_reason", "provider", "model", "attempt", "batch_id", "run_id"),
+    *("input_tokens", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
+    *("output_tokens", "reasoning_tokens", "ended_at"),
 ]
 
 
 def result_schema(
-    keys: Sequence[pa.Field], output: pa.DataType | None, *, embeddings: bool
+    keys: Sequence[pa.Field], output: pa.DataType | None, embedding: pa.DataType | None
 ) -> pa.Schema:
-    """RESULTS for these key columns; *output* is the type of a checked answer, if there is one."""
-    answers = [] if output is None else [pa.field("output", output)]
-    if embeddings:
-        answers.append(OUTCOMES.field("embedding"))
-    names = ["custom_id", "status", "failure", "error_code", "error_message", "text"]
+    """RESULTS for these key columns, with `output` and `embedding` where they have a type."""
+    typed_answers = {"output": output, "embedding": embedding}
+    answers = [pa.field(name, kind) for name, kind in typed_answers.items() if kind is not None]
+    names = ["custom_id", "status", "failure", "error_code", "error_message", "text", "tool_calls"]
     rest = ["finish_reason", "provider", "model", "attempt", "batch_id", "run_id"]
-    tokens = ["input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens"]
+    tokens = ["input_tokens", "cached_input_tokens", "cache_write_tokens"]
+    tokens += ["cache_write_1h_tokens", "output_tokens"]
     return pa.schema(
         [
             *keys,

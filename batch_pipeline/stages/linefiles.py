@@ -1,6 +1,7 @@
 """A partition's lines: files cut where shards are, so that a whole one is linked, not copied.
 
-The first is lines.jsonl, further ones lines.1.jsonl and so on; offsets count through all of them.
+The first is lines.jsonl, further ones lines.1.jsonl and so on; target 1 has lines-1.jsonl,
+lines-1.1.jsonl and so on. Offsets count through all files of a target.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import Limits
+from batch_pipeline.model import Destination, Limits
+from batch_pipeline.stages.aims import destinations
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.wholefile import written_aside
 
@@ -57,41 +61,63 @@ class LineWriter:
 
 
 @contextmanager
-def lines_written(folder: Path, limits: Limits) -> Iterator[LineWriter]:
-    """The files of a partition's lines; they take their places when the block ends well."""
+def lines_written(folder: Path, limits: Sequence[Limits]) -> Iterator[list[LineWriter]]:
+    """The files of a partition's lines, a writer for each target with its *limits*.
+
+    They take their places when the block ends well.
+    """
     paths: list[Path] = []
     with ExitStack() as places, ExitStack() as handles:
 
-        def opened() -> BinaryIO:
-            paths.append(_path(folder, len(paths)))
+        def opened(target: int, numbers: Iterator[int]) -> BinaryIO:
+            paths.append(_path(folder, target, next(numbers)))
             part = places.enter_context(written_aside(paths[-1], synced=False))
             return handles.enter_context(part.open("wb"))
 
-        yield LineWriter(opened, limits)
-    for left in line_files(folder)[len(paths) :]:
+        yield [
+            LineWriter(partial(opened, target, count()), each) for target, each in enumerate(limits)
+        ]
+    for left in set(line_files(folder)).difference(paths):
         left.unlink()
 
 
 def line_files(folder: Path) -> list[Path]:
-    """The files of a partition's lines, in order."""
-    files: list[Path] = []
-    while (path := _path(folder, len(files))).exists():
-        files.append(path)
-    return files
+    """The files of a partition's lines, target by target, in order."""
+    each = (target_files(folder, target) for target in count())
+    return list(chain.from_iterable(takewhile(bool, each)))
+
+
+def target_files(folder: Path, target: int) -> list[Path]:
+    """The files of a target's lines, in order; every target of a build has one at least."""
+    paths = (_path(folder, target, number) for number in count())
+    return list(takewhile(Path.exists, paths))
+
+
+class Files:
+    """The lines of some request tables, by table and destination."""
+
+    def __init__(self, tables: Sequence[Path]) -> None:
+        self._tables = tables
+        self._destinations = cache(destinations)
+
+    def of(self, table: int, goes: Destination) -> Pieces:
+        """Where the lines of that table for that destination are."""
+        path = self._tables[table]
+        return Pieces(path.parent, self._destinations(path).index(goes))
 
 
 class Pieces:
-    """Where the bytes of a partition's lines are, by their offset through all its files."""
+    """Where the bytes of a target's lines are, by their offset through all its files."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files = line_files(folder)
+    def __init__(self, folder: Path, target: int = 0) -> None:
+        self._first = _path(folder, target, 0)
+        self._files = target_files(folder, target)
         self._ends = np.cumsum([path.stat().st_size for path in self._files])
 
     def between(self, offset: int, size: int) -> Iterator[Piece]:
         """The pieces of *size* bytes from *offset*; UsageError if the files end before."""
         if size > 0 and (not self._files or offset + size > self._ends[-1]):
-            last = self._files[-1] if self._files else self._folder / LINES
+            last = self._files[-1] if self._files else self._first
             raise UsageError(
                 f"{last}: the lines end before the request table says. "
                 "Build the partition's requests again."
@@ -111,5 +137,7 @@ def is_whole_file(pieces: Sequence[Piece]) -> bool:
     return pieces[0].path.stat().st_size == pieces[0].bytes
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / (f"lines.{number}.jsonl" if number else LINES)
+def _path(folder: Path, target: int, number: int) -> Path:
+    name, end = LINES.split(".")
+    of_target = f"{name}-{target}" if target else name
+    return folder / (f"{of_target}.{number}.{end}" if number else f"{of_target}.{end}")

@@ -46,3 +46,8 @@ class Named:
         if self._last is None or self._last[0] != (table, group):
             self._last = ((table, group), parquet.read_row_group(group, columns=NAMES))
         return self._last[1]
+
+
+def ids_of(table: Path) -> frozenset[str]:
+    """Every custom_id of a request table."""
+    return frozenset(pq.read_table(table, columns=["custom_id"])["custom_id"].to_pylist())

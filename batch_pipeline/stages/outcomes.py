@@ -44,12 +44,14 @@ SCHEMA = pa.schema(
             ("error_code", pa.string()),
             ("error_message", pa.string()),
             ("text", pa.string()),
+            ("tool_calls", pa.string()),  # JSON
             ("output", pa.string()),
             ("embedding", pa.list_(pa.float32())),
             ("finish_reason", pa.string()),
             ("input_tokens", pa.int64()),
             ("cached_input_tokens", pa.int64()),
             ("cache_write_tokens", pa.int64()),
+            ("cache_write_1h_tokens", pa.int64()),
             ("output_tokens", pa.int64()),
             ("reasoning_tokens", pa.int64()),
             ("ended_at", pa.timestamp("us", tz="UTC")),
@@ -85,8 +87,9 @@ _ROWS = """
             WHEN d.position IS NOT NULL THEN d.error_message
             WHEN b.line IS NOT NULL THEN b.error_message ELSE f.error_message
             END AS error_message,
-        d.text, NULL AS output, d.embedding, d.finish_reason, d.input_tokens,
-        d.cached_input_tokens, d.cache_write_tokens, d.output_tokens, d.reasoning_tokens,
+        d.text, d.tool_calls, NULL AS output, d.embedding, d.finish_reason, d.input_tokens,
+        d.cached_input_tokens, d.cache_write_tokens, d.cache_write_1h_tokens, d.output_tokens,
+        d.reasoning_tokens,
         f.ended_at, s.raw
     FROM {requests} AS r CROSS JOIN facts AS f
     LEFT JOIN picked AS p ON p.line = r.line

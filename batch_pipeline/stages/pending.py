@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from batch_pipeline.model import FailureKind
+from batch_pipeline.model import Destination, FailureKind
+from batch_pipeline.stages.aims import destinations
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.twins import literal
 
@@ -30,13 +33,16 @@ class Only:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Requests to send, as columns in request-table order: numbers only, 28 bytes a request.
+    """Requests to send, as columns in request-table order: numbers only, 30 bytes a request.
 
-    `table` counts in *tables*, `row` in that table; `offset` and `bytes` are of its lines file.
+    `table` counts in *tables*, `target` in *destinations*, `row` in that table; `offset` and
+    `bytes` are of the lines that the table has for that destination.
     """
 
     tables: tuple[Path, ...]
+    destinations: tuple[Destination, ...]
     table: Numbers
+    target: Numbers
     row: Numbers
     offset: Numbers
     bytes: Numbers
@@ -47,20 +53,33 @@ class Pending:
 
     def at(self, places: Numbers) -> Pending:
         """The requests at *places*, in that order."""
-        return Pending(self.tables, *(column[places] for column in self._columns))
+        return self._with(column[places] for column in self._columns)
 
     def between(self, first: int, end: int) -> Pending:
         """The requests from *first* to before *end*; shares their memory."""
-        return Pending(self.tables, *(column[first:end] for column in self._columns))
+        return self._with(column[first:end] for column in self._columns)
 
-    def of_attempt(self, attempt: int) -> Pending:
-        """The requests of one attempt; all of them share their memory."""
-        wanted = self.attempt == attempt
-        return self if wanted.all() else self.at(np.flatnonzero(wanted))
+    def sent_alike(self) -> Iterator[Pending]:
+        """The requests by destination and attempt; if that is one group, it shares its memory."""
+        for target in np.unique(self.target).tolist():
+            mine = self.target == target
+            for attempt in np.unique(self.attempt[mine]).tolist():
+                wanted = mine & (self.attempt == attempt)
+                yield self if wanted.all() else self.at(np.flatnonzero(wanted))
+
+    def first_of_each(self, count: int) -> tuple[Pending, Pending]:
+        """The first *count* requests of each destination, and the rest; both in order."""
+        first = np.zeros(len(self), np.bool_)
+        for target in np.unique(self.target).tolist():
+            first[np.flatnonzero(self.target == target)[:count]] = True
+        return self.at(np.flatnonzero(first)), self.at(np.flatnonzero(~first))
+
+    def _with(self, columns: Iterable[Numbers]) -> Pending:
+        return Pending(self.tables, self.destinations, *columns)
 
     @property
     def _columns(self) -> tuple[Numbers, ...]:
-        return (self.table, self.row, self.offset, self.bytes, self.attempt)
+        return (self.table, self.target, self.row, self.offset, self.bytes, self.attempt)
 
 
 def choose(  # noqa: PLR0913 - keyword-only: what the choice depends on
@@ -79,26 +98,58 @@ def choose(  # noqa: PLR0913 - keyword-only: what the choice depends on
     chosen, nor is a rejected one. One that failed is chosen again while its latest failure is
     among *retried_kinds* and it has been sent less than *max_attempts* times.
     """
+    go = _Destinations.of(tables)
     if not tables:
-        return Pending((), *(np.zeros(0, kind) for kind in _COLUMNS.values()))
+        return Pending((), (), *(np.zeros(0, kind) for kind in _COLUMNS.values()))
     query = _query(tables, held, outcomes, _may_be_sent(retried_kinds, max_attempts, only))
     with closing(con.cursor()) as cursor, cursor.sql(query).to_arrow_reader(_BATCH) as reader:
-        batches = [_numbers(batch) for batch in reader]
+        batches = [_numbers(batch, go) for batch in reader]
     columns = [
         np.concatenate([np.zeros(0, kind), *(batch.pop(0) for batch in batches)], dtype=kind)
         for kind in _COLUMNS.values()  # one column after the other: the pieces are let go
     ]
-    pending = Pending(tuple(tables), *columns)
+    pending = Pending(tuple(tables), go.every, *columns)
     place = pending.table.astype(np.int64) << _ROW_BITS | pending.row
     if (place[1:] > place[:-1]).all():
         return pending
     return pending.at(np.argsort(place))  # a join promises no order
 
 
+@dataclass(frozen=True, slots=True)
+class _Destinations:
+    """The distinct destinations of some tables, and which of them each table's target names are."""
+
+    every: tuple[Destination, ...]
+    names: pa.Array
+    places: np.ndarray[tuple[int, int], np.dtype[np.int16]]  # by table and name
+
+    @classmethod
+    def of(cls, tables: Sequence[Path]) -> _Destinations:
+        each = [destinations(table) for table in tables]
+        every: list[Destination] = []
+        for one in chain.from_iterable(each):
+            if one not in every:
+                every.append(one)
+        names = list(dict.fromkeys(one.name for one in every))
+        places = np.full((len(tables), len(names)), -1, np.int16)
+        for table, there in enumerate(each):
+            for one in there:
+                places[table, names.index(one.name)] = every.index(one)
+        return cls(tuple(every), pa.array(names, pa.string()), places)
+
+    def of_rows(self, table: Numbers, target: pa.Array) -> Numbers:
+        """The destination of each row, given its table and its target's name."""
+        if len(self.every) == 1:
+            return np.zeros(len(table), np.int16)
+        taken: Numbers = self.places[table, pc.index_in(target, self.names).to_numpy()]
+        return taken
+
+
 _BATCH = 1 << 16
 _ROW_BITS = 32
 _COLUMNS = {
     "file_index": np.int32,
+    "target": np.int16,
     "file_row_number": np.int32,
     "offset": np.int64,
     "bytes": np.int64,
@@ -119,7 +170,8 @@ def _query(tables: Sequence[Path], held: Sequence[Path], outcomes: Sequence[Path
     if outcomes:
         known = f"SELECT * FROM ({free}) LEFT JOIN ({_latest(outcomes)}) USING ({_VERSION})"  # noqa: S608
     return f"""
-        SELECT file_index, file_row_number, "offset", bytes, coalesce(sent, 0) + 1 AS attempt
+        SELECT file_index, target, file_row_number, "offset", bytes,
+            coalesce(sent, 0) + 1 AS attempt
         FROM ({known}) WHERE NOT coalesce(answered, false) AND ({may})"""  # noqa: S608
 
 
@@ -147,11 +199,13 @@ def _may_be_sent(retried_kinds: Sequence[str], max_attempts: int, only: Only | N
     return " AND ".join(asked)
 
 
-def _numbers(batch: pa.RecordBatch) -> list[Numbers]:
-    return [
-        batch.column(name).to_numpy().astype(kind)  # a copy: the batch's own memory goes back
-        for name, kind in _COLUMNS.items()
-    ]
+def _numbers(batch: pa.RecordBatch, go: _Destinations) -> list[Numbers]:
+    columns = {name: batch.column(name) for name in _COLUMNS}
+    table = columns["file_index"].to_numpy()
+    numbers = {n: col.to_numpy() for n, col in columns.items() if n != "target"}
+    numbers["target"] = go.of_rows(table, columns["target"])
+    # A copy of each: the batch's own memory goes back.
+    return [numbers[name].astype(kind) for name, kind in _COLUMNS.items()]
 
 
 def _among(column: str, values: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ _BATCH_ROWS = 8192
 _STREAMED = {"pre_buffer": False, "buffer_size": 1 << 20}
 _PROBED_FILES = 8
 _PROBED_ROWS = 128
+_PROBED_BYTES = 32 << 20  # images are megabytes each
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ def batch_rows(selection: Selection, columns: Sequence[str]) -> int:
     for file in files[:_PROBED_FILES]:
         with opened(file) as parquet:
             names = _physical(parquet, file, columns)
-            head = next(parquet.iter_batches(_PROBED_ROWS, columns=names, use_threads=False), None)
+            coded = _coded_bytes(parquet.metadata, names) / max(1, parquet.metadata.num_rows)
+            some = max(1, min(_PROBED_ROWS, int(_PROBED_BYTES / max(coded, 1.0))))
+            head = next(parquet.iter_batches(some, columns=names, use_threads=False), None)
             if head is not None and head.num_rows:
-                coded = _coded_bytes(parquet.metadata, names) / parquet.metadata.num_rows
                 largest = max(largest, coded, head.nbytes / head.num_rows)
     return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / largest)))
 

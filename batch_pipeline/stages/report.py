@@ -14,6 +14,7 @@ import duckdb
 
 from batch_pipeline.prices.find import PACKAGE, Prices
 from batch_pipeline.stages.bill import BillLine, bill, total
+from batch_pipeline.stages.routed import Routed, routed
 from batch_pipeline.wholefile import written_aside
 
 _SIMULATED = (
@@ -42,6 +43,7 @@ class CostReport:
     prices_on: date
     prices_from: str = PACKAGE
     simulated: bool = False
+    routed: Routed | None = None  # where the job has several targets
 
     @property
     def total(self) -> BillLine:
@@ -60,6 +62,7 @@ class CostReport:
             "prices_from": self.prices_from,
             "prices_on": self.prices_on.isoformat(),
             "total": _record(self.total),
+            "routing": self.routed and {**asdict(self.routed), "saved": self.routed.saved},
             "lines": self.rows(),
         }
         return json.dumps(report, indent=2, default=str, ensure_ascii=False) + "\n"
@@ -67,7 +70,7 @@ class CostReport:
     def to_markdown(self) -> str:
         """A page: the totals, then one row per partition and model."""
         parts = [f"# Cost of {self.job}", _SIMULATED if self.simulated else ""]
-        parts += [_summary(self.total), _table(self.lines), self._prices()]
+        parts += [_summary(self.total), routing(self.routed), _table(self.lines), self._prices()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def write(self, folder: Path) -> None:
@@ -90,18 +93,34 @@ def cost_report(  # noqa: PLR0913 - what a report is made from, each named by it
     outcomes: Sequence[Path],
     priced: Prices,
     simulated: bool = False,
+    targets: Sequence[tuple[str, str]] = (),
 ) -> CostReport:
     """The report over *results* (partition -> RESULTS file) and all *outcomes* they came from.
 
     Every attempt is billed, also those whose answer is in no result. *simulated* puts a banner
-    over amounts that nobody pays.
+    over amounts that nobody pays; *targets* (provider, model) are those rules chose among.
     """
     return CostReport(
         job=job,
         lines=bill(con, results=results, outcomes=outcomes, priced=priced),
         prices_on=priced.on.date(),
         simulated=simulated,
+        routed=routed(con, targets=targets, partitions=results, outcomes=outcomes, priced=priced),
     )
+
+
+def routing(found: Routed | None) -> str:
+    """What the rules saved, in a sentence; nothing for a job of one target."""
+    if found is None:
+        return ""
+    said = (
+        f"Rules sent {found.rows:,} rows for {money(found.cost)}. All of them at the dearest "
+        f"target, {found.dearest}, would cost about {money(found.dearest_cost)} for the same "
+        f"tokens: {money(found.saved)} saved."
+    )
+    if not found.unpriced:
+        return said
+    return f"{said} Not compared, for want of a price: {', '.join(found.unpriced)}."
 
 
 def money(amount: Decimal | None) -> str:

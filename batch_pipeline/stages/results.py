@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
@@ -77,6 +78,10 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
 
     A request's row is its latest success, else its latest attempt, among outcomes of its own
     content. Outcomes of other partitions are ignored. Holds 8 bytes a request, and blocks.
+
+    With *embeddings*, the vectors of a partition are lists of one fixed size where they all have
+    it, and plain lists where they differ (two models, a job that changed its dimensions): nobody's
+    paid row is lost to a type.
     """
     places = _places(con, requests, outcomes)
     retryable = _retryable(retried_kinds, max_attempts)
@@ -87,7 +92,9 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
     typing = Typing.of(con, schema)
     asked = pq.read_schema(requests)
     into_schema = result_schema(
-        [asked.field(name) for name in key_columns], typing.arrow, embeddings=embeddings
+        [asked.field(name) for name in key_columns],
+        typing.arrow,
+        _vectors(files, places) if embeddings else None,
     )
     con.register("prices", price_columns.table(priced, _models(con, outcomes)))
     try:
@@ -152,6 +159,19 @@ def _blocks(
             asked = pa.Table.from_batches([batch])
             yield asked, files.fetch(places[start : start + asked.num_rows])
             start += asked.num_rows
+
+
+def _vectors(files: OutcomeFiles, places: Numbers) -> pa.DataType:
+    """The type of the embeddings at *places*, by their lengths."""
+    size, count = files.size
+    rows = rows_within(size, rows=count, at_most=_BLOCK_ROWS)
+    lengths: set[int] = set()
+    for start in range(0, len(places), rows):
+        vectors = files.fetch(places[start : start + rows], ["embedding"])["embedding"]
+        lengths |= set(pc.unique(pc.list_value_length(vectors)).drop_null().to_pylist())
+        if len(lengths) > 1:
+            break
+    return pa.list_(pa.float32(), *lengths) if len(lengths) == 1 else pa.list_(pa.float32())
 
 
 def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ _AHEAD = "16MB"
 
 @dataclass
 class Rows:
-    """The rows of *selection* with the columns that keys and templates need, and no others.
+    """The rows of *selection* with the columns that keys and templates need, and *also* some.
 
     Reading goes through pyarrow in batches of a few megabytes: DuckDB's own Parquet reader works
     on 2048 rows at once, which for long texts is far over any memory limit one would want.
@@ -30,12 +30,12 @@ class Rows:
     selection: Selection
     keys: Sequence[str]
     templates: Sequence[Compiled]
+    also: Sequence[str] = ()
     _failed: BatchPipelineError | None = field(default=None, init=False)
 
-    @property
-    def texts(self) -> list[str]:
-        """The DuckDB expression of each template's text."""
-        return [each.sql or identifier(_rendered(n)) for n, each in enumerate(self.templates)]
+    def text_of(self, template: Compiled) -> str:
+        """The DuckDB expression of the text of one of the templates."""
+        return template.sql or identifier(_rendered(self.templates.index(template)))
 
     def query(
         self, con: duckdb.DuckDBPyConnection, sql: str, *, where: str
@@ -56,13 +56,14 @@ class Rows:
 
     @property
     def _read(self) -> list[str]:
-        return list(dict.fromkeys([*self.keys, *(n for t in self.templates for n in t.columns)]))
+        by_template = (name for each in self.templates for name in each.columns)
+        return list(dict.fromkeys([*self.keys, *by_template, *self.also]))
 
     @property
     def _passed(self) -> list[str]:
         """What DuckDB needs: the columns that only Jinja2 looks at stay here."""
         by_sql = (name for each in self.templates if each.sql for name in each.columns)
-        return list(dict.fromkeys([*self.keys, *by_sql]))
+        return list(dict.fromkeys([*self.keys, *by_sql, *self.also]))
 
     @property
     def _schema(self) -> pa.Schema:

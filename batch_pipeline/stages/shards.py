@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import Limits, Shard, ShardState
+from batch_pipeline.model import Destination, Limits, Shard, ShardState
 from batch_pipeline.stages.columns import Numbers, row_groups, text_buffer
-from batch_pipeline.stages.linefiles import LINES, Piece, Pieces, is_whole_file
+from batch_pipeline.stages.linefiles import LINES, Files, Piece, Pieces, is_whole_file
 from batch_pipeline.stages.named import NAMES, Named
 from batch_pipeline.stages.pending import Only, Pending, choose
 from batch_pipeline.wholefile import sync
@@ -44,27 +45,22 @@ class _Content:
     names: pa.Table
 
 
-def cut(  # noqa: PLR0913 - keyword-only: what a shard is sent as
-    pending: Pending,
-    *,
-    limits: Limits,
-    job: str,
-    provider: str,
-    model: str,
-    endpoint: str,
-    into: Path,
+def cut(
+    pending: Pending, *, limits: Callable[[Destination], Limits], job: str, into: Path
 ) -> list[Shard]:
-    """Cut *pending* into the fewest consecutive shards that fit *limits*, one attempt in each.
+    """Cut *pending* into the fewest consecutive shards that fit *limits*.
 
-    Writes folder <shard_id> into *into* with LINES and TABLE; equal requests make equal shards,
-    and a shard that is there already is left alone. Lines lie beside their request tables.
+    A shard has one destination and one attempt. Writes folder <shard_id> into *into* with LINES
+    and TABLE; equal requests make equal shards, and a shard that is there already is left alone.
+    Lines lie beside their request tables.
     """
-    named = Named(pending.tables)
+    named, files = Named(pending.tables), Files(pending.tables)
 
     def written(part: Pending) -> Shard:
-        attempt = int(part.attempt[0])
-        like = Shard("", job, attempt, provider, model, endpoint, requests=0, bytes=0, digest="")
-        return _written(_Content(_pieces(part), part.bytes, named.of(part)), like, into)
+        goes = pending.destinations[int(part.target[0])]
+        like = _unsent(goes, job=job, attempt=int(part.attempt[0]))
+        pieces = _pieces(part, lambda table: files.of(table, goes))
+        return _written(_Content(pieces, part.bytes, named.of(part)), like, into)
 
     with ThreadPoolExecutor(_WRITERS) as writers:
         return list(writers.map(written, _parts(pending, limits)))
@@ -92,10 +88,26 @@ def split(shard: Shard, *, folder: Path) -> tuple[Shard, Shard]:
     return _written(first, like, folder), _written(second, like, folder)
 
 
-def _parts(pending: Pending, limits: Limits) -> Iterator[Pending]:
-    for attempt in np.unique(pending.attempt):
-        group = pending.of_attempt(int(attempt))
-        for first, end in pairwise(_edges(group.bytes, limits)):
+def _unsent(goes: Destination, *, job: str, attempt: int) -> Shard:
+    """A shard without its content."""
+    return Shard(
+        shard_id="",
+        job=job,
+        attempt=attempt,
+        provider=goes.provider,
+        model=goes.model,
+        endpoint=goes.endpoint,
+        requests=0,
+        bytes=0,
+        digest="",
+        options=dict(goes.options),
+    )
+
+
+def _parts(pending: Pending, limits: Callable[[Destination], Limits]) -> Iterator[Pending]:
+    for group in pending.sent_alike():
+        room = limits(pending.destinations[int(group.target[0])])
+        for first, end in pairwise(_edges(group.bytes, room)):
             yield group.between(first, end)
 
 
@@ -117,16 +129,16 @@ def _edges(sizes: Numbers, limits: Limits) -> Iterator[int]:
         yield place
 
 
-def _pieces(part: Pending) -> list[Piece]:
-    """The lines' bytes with neighbours as one piece."""
+def _pieces(part: Pending, files: Callable[[int], Pieces]) -> list[Piece]:
+    """The lines' bytes with neighbours as one piece; *files* are those of a table by its number."""
     follows = (np.diff(part.table) == 0) & (part.offset[1:] == (part.offset + part.bytes)[:-1])
     first = np.flatnonzero(np.concatenate([[True], ~follows]))
     sizes = np.add.reduceat(part.bytes, first)
     starts = zip(
         part.table[first].tolist(), part.offset[first].tolist(), sizes.tolist(), strict=True
     )
-    files = {table: Pieces(part.tables[table].parent) for table in np.unique(part.table).tolist()}
-    return [piece for table, offset, size in starts for piece in files[table].between(offset, size)]
+    of = {table: files(table) for table in np.unique(part.table).tolist()}
+    return [piece for table, offset, size in starts for piece in of[table].between(offset, size)]
 
 
 def _written(content: _Content, like: Shard, into: Path) -> Shard:
@@ -177,7 +189,9 @@ def _digest(names: pa.Table) -> str:
 
 
 def _shard_id(like: Shard, digest: str) -> str:
-    parts = (like.job, str(like.attempt), like.provider, like.model, like.endpoint, digest)
+    parts = [like.job, str(like.attempt), like.provider, like.model, like.endpoint, digest]
+    if like.options:
+        parts.append(json.dumps(like.options, sort_keys=True))
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:_ID_DIGITS]
 
 

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from jinja2 import Environment, Template, TemplateSyntaxError, meta, nodes
 
 from batch_pipeline.errors import TemplateError
-from batch_pipeline.model import Hole, Tree
+from batch_pipeline.model import Cell, Form, Hole, Tree
+from batch_pipeline.stages.cells import CellText, compile_cell
 from batch_pipeline.stages.sandbox import environment
+from batch_pipeline.stages.spelling import there_are
 from batch_pipeline.stages.twins import literal, twin_of
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A template over *columns*: exactly one of fixed text, a DuckDB text expression, Jinja2."""
+    """A template over *columns*: exactly one of fixed text, a DuckDB text expression, Jinja2.
+
+    Equal sources are equal: a template that several bodies have is rendered once.
+    """
 
     columns: tuple[str, ...]
+    source: str
     fixed: str | None = None
     sql: str | None = None
-    jinja: Template | None = None
+    jinja: Template | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """A request body as text with templates in it: pieces of JSON, and JSON strings to be."""
+    """A request body as text with holes in it: pieces of JSON, JSON strings to be, cells."""
 
-    parts: tuple[str | Compiled, ...]
+    parts: tuple[str | Compiled | CellText, ...]
 
     @property
     def templates(self) -> list[Compiled]:
         """The templates, in the order of their holes."""
         return [part for part in self.parts if isinstance(part, Compiled)]
 
+    @property
+    def cells(self) -> list[CellText]:
+        """The cells, in order."""
+        return [part for part in self.parts if isinstance(part, CellText)]
+
     def sql(self, rendered: Sequence[str]) -> str:
         """The DuckDB expression of the body; *rendered* names a text per template in turn."""
         texts = iter(rendered)
-        pieces = [
-            literal(part) if isinstance(part, str) else f"to_json({next(texts)})"
-            for part in self.parts
-        ]
-        return f"concat({', '.join(pieces)})"
+        return f"concat({', '.join(_sql(part, texts) for part in self.parts)})"
+
+
+def _sql(part: str | Compiled | CellText, texts: Iterator[str]) -> str:
+    if isinstance(part, CellText):
+        return part.sql
+    return literal(part) if isinstance(part, str) else f"to_json({next(texts)})"
 
 
 def compile_template(source: str, columns: Mapping[str, str], *, env: Environment) -> Compiled:
@@ -65,17 +77,20 @@ def compile_template(source: str, columns: Mapping[str, str], *, env: Environmen
     names = _columns_of(source, tree, columns, env)
     pieces = [_piece(node, columns) for node in _printed(tree)]
     if any(piece is None for piece in pieces):
-        return Compiled(names, jinja=jinja)
+        return Compiled(names, source, jinja=jinja)
     known = [piece for piece in pieces if piece is not None]
     if not names:
-        return Compiled((), fixed="".join(text for text, _ in known))
-    return Compiled(names, sql=f"concat({', '.join(sql for _, sql in known)})")
+        return Compiled((), source, fixed="".join(text for text, _ in known))
+    return Compiled(names, source, sql=f"concat({', '.join(sql for _, sql in known)})")
 
 
 def compile_body(body: Tree, columns: Mapping[str, str]) -> Skeleton:
-    """The body's JSON, keys in their given order, with a Compiled where a hole depends on a row."""
+    """The body's JSON, keys in their given order, with a Compiled where a hole depends on a row.
+
+    Raises TemplateError for a template or a cell that *columns* cannot fill.
+    """
     env = environment()
-    parts: list[str | Compiled] = []
+    parts: list[str | Compiled | CellText] = []
     for part in _walk(body, columns, env):
         if isinstance(part, str) and parts and isinstance(parts[-1], str):
             parts[-1] += part
@@ -84,15 +99,18 @@ def compile_body(body: Tree, columns: Mapping[str, str]) -> Skeleton:
     return Skeleton(tuple(parts))
 
 
-def _walk(tree: Tree, columns: Mapping[str, str], env: Environment) -> Iterator[str | Compiled]:
+def _walk(
+    tree: Tree, columns: Mapping[str, str], env: Environment
+) -> Iterator[str | Compiled | CellText]:
     if isinstance(tree, Hole):
         compiled = compile_template(tree.template, columns, env=env)
         yield compiled if compiled.fixed is None else _json(compiled.fixed)
+    elif isinstance(tree, Cell):
+        yield compile_cell(tree, columns)
     elif isinstance(tree, Mapping):
-        for place, (key, value) in enumerate(tree.items()):
-            yield ("{" if place == 0 else ",") + _json(key) + ":"
-            yield from _walk(value, columns, env)
-        yield "}" if tree else "{}"
+        yield "{"
+        yield from _members(tree, columns, env)
+        yield "}"
     elif isinstance(tree, Sequence) and not isinstance(tree, str):
         for place, value in enumerate(tree):
             yield "[" if place == 0 else ","
@@ -100,6 +118,29 @@ def _walk(tree: Tree, columns: Mapping[str, str], env: Environment) -> Iterator[
         yield "]" if tree else "[]"
     else:
         yield _json(tree)
+
+
+def _members(
+    tree: Mapping[str, Tree], columns: Mapping[str, str], env: Environment
+) -> Iterator[str | Compiled | CellText]:
+    """The members with commas; one that a row may lack takes its comma from a neighbour's side."""
+    may_lack = [_may_lack(value) for value in tree.values()]
+    always = may_lack.index(False) if False in may_lack else 0
+    for place, (key, value) in enumerate(tree.items()):
+        before, after = ("," if place > always else ""), ("," if place < always else "")
+        if isinstance(value, Cell) and may_lack[place]:
+            cell = compile_cell(value, columns)
+            # DuckDB's || is null where the value is, and concat() leaves nulls out.
+            member = f"{literal(f'{before}{_json(key)}:')} || {cell.sql} || {literal(after)}"
+            yield replace(cell, sql=f"({member})")
+        else:
+            yield f"{before}{_json(key)}:"
+            yield from _walk(value, columns, env)
+            yield after
+
+
+def _may_lack(value: Tree) -> bool:
+    return isinstance(value, Cell) and value.form is Form.SYSTEM
 
 
 def _json(value: object) -> str:
@@ -129,11 +170,9 @@ def _columns_of(
     used = meta.find_undeclared_variables(tree)
     for name in sorted(used - set(columns) - set(env.globals)):
         lines = [node.lineno for node in tree.find_all(nodes.Name) if node.name == name]
-        near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise TemplateError(
-            f"template line {min(lines)}: {name!r} is no column of the dataset.{hint} "
-            f"There are: {', '.join(columns)}. The line is: {_line(source, min(lines))!r}."
+            f"template line {min(lines)}: {name!r} is no column of the dataset."
+            f"{there_are(name, columns)} The line is: {_line(source, min(lines))!r}."
         )
     return tuple(name for name in columns if name in used)
 

@@ -64,8 +64,7 @@ def identifier(name: str) -> str:
 def twin_of(node: nodes.Node, columns: Mapping[str, str]) -> Twin | None:
     """The twin of *node*, or None when it has none; *columns* maps names to DuckDB types."""
     if isinstance(node, nodes.Name):
-        kind = _kind(columns.get(node.name, ""))
-        return None if kind is None else Twin(identifier(node.name), kind)
+        return column_twin(node.name, columns)
     if not isinstance(node, nodes.Filter) or node.node is None:
         return None
     inner, arguments = twin_of(node.node, columns), _arguments(node)
@@ -75,6 +74,12 @@ def twin_of(node: nodes.Node, columns: Mapping[str, str]) -> Twin | None:
         return _FILTERS[node.name](inner, *arguments[0], **arguments[1])
     except TypeError:  # arguments the filter does not take: Jinja says so better
         return None
+
+
+def column_twin(name: str, columns: Mapping[str, str]) -> Twin | None:
+    """The twin of a column as it stands."""
+    kind = _kind(columns.get(name, ""))
+    return None if kind is None else Twin(identifier(name), kind)
 
 
 def _kind(duckdb_type: str) -> Literal["text", "integer", "boolean", "date"] | None:

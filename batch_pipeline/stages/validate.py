@@ -68,10 +68,13 @@ class Judge:
 def validated(batch: pa.Table, judge: Judge) -> pa.Table:
     """*batch* of outcomes with `output` filled; succeeded rows that do not pass are `invalid`.
 
-    `output` is the document as it was read, written compactly: one value per key.
+    `output` is the document as it was read, written compactly: one value per key. An answer that
+    is nothing but tool calls is no document, and not judged.
     """
-    succeeded = pc.equal(batch["status"], "succeeded")
-    answers = batch["text"].filter(succeeded).to_pylist()
+    no_text = pc.equal(pc.coalesce(batch["text"], pa.scalar("")), "")
+    calls_alone = pc.and_(pc.is_valid(batch["tool_calls"]), no_text)
+    judged = pc.and_not(pc.equal(batch["status"], "succeeded"), calls_alone)
+    answers = batch["text"].filter(judged).to_pylist()
     encoded: list[bytes] = []
     said: list[str | None] = []
     for start in range(0, len(answers), _AT_ONCE):
@@ -79,8 +82,8 @@ def validated(batch: pa.Table, judge: Judge) -> pa.Table:
         # Encoded as one buffer: a buffer per document costs ten times as much.
         encoded += _ENCODER.encode_lines([document for document, _ in verdicts]).split(b"\n")[:-1]
         said += [problem for _, problem in verdicts]
-    output = _spread(pa.array(encoded, pa.string()), succeeded)
-    problems = _spread(pa.array(said, pa.string()), succeeded)
+    output = _spread(pa.array(encoded, pa.string()), judged)
+    problems = _spread(pa.array(said, pa.string()), judged)
     invalid = pc.is_valid(problems)
     for name, value in (
         ("output", pc.if_else(invalid, None, output)),

@@ -10,11 +10,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, make_url, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    insert,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch_pipeline.errors import StoreError
-from batch_pipeline.store.tables import SCHEMA_VERSION, meta, metadata
+from batch_pipeline.store.tables import SCHEMA_VERSION, UPGRADES, UtcTime, meta, metadata
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
@@ -88,6 +100,8 @@ class Database:
             if found is None:
                 metadata.create_all(connection)
                 connection.execute(insert(meta).values(schema_version=SCHEMA_VERSION))
+            elif found in UPGRADES:
+                _upgrade(connection, found)
             elif found != SCHEMA_VERSION:
                 raise StoreError(self._wrong_version(found))
 
@@ -101,6 +115,16 @@ class Database:
             f"The ledger {self.name} has schema version {found}, this batch_pipeline reads "
             f"{SCHEMA_VERSION}. {remedy}, or set BATCH_PIPELINE_LEDGER_URL to a new ledger."
         )
+
+
+def _upgrade(connection: Connection, found: int) -> None:
+    """Bring an older ledger to our version, in the transaction that looked at it."""
+    kind = UtcTime().dialect_impl(connection.dialect).compile(connection.dialect)
+    for version in range(found, SCHEMA_VERSION):
+        for statement in UPGRADES[version]:
+            connection.execute(text(statement.format(time=kind)))
+    metadata.create_all(connection)
+    connection.execute(update(meta).values(schema_version=SCHEMA_VERSION))
 
 
 def _address(url: str) -> URL:

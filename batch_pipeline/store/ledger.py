@@ -15,10 +15,11 @@ from sqlalchemy import ColumnElement, Connection, case, delete, or_, select, tru
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary, Shard, ShardState
 from batch_pipeline.store import moves, queries
+from batch_pipeline.store.canaries import Canaries
 from batch_pipeline.store.database import Database
 from batch_pipeline.store.moves import Move
 from batch_pipeline.store.rows import AccountInFlight, BatchRecord, partition_counts
-from batch_pipeline.store.tables import accounts, locks, partitions, shards
+from batch_pipeline.store.tables import accounts, batches, locks, partitions, shards
 
 
 class Ledger:
@@ -26,6 +27,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.canaries = Canaries(database)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -252,6 +254,12 @@ class Ledger:
         with self._database.reading() as connection:
             return queries.accounts_in_flight(connection)
 
+    def known_batches(self, account: str) -> set[str]:
+        """Every batch of the account that some shard has or had."""
+        with self._database.reading() as connection:
+            mine = batches.c.account == account
+            return set(connection.scalars(select(batches.c.batch_id).where(mine)))
+
     def built(  # noqa: PLR0913 - the facts of one request table
         self,
         job: str,
@@ -269,6 +277,7 @@ class Ledger:
             "rejected": rejected,
             "digest": digest,
             "landed": case((columns.digest == digest, columns.landed), else_=-1),
+            "deferred": case((columns.digest == digest, columns.deferred), else_=0),
             "updated_at": now,
         }
         with self._database.writing() as connection:

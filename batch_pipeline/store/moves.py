@@ -233,12 +233,9 @@ def _known(
 
 def _no_file_forgotten(new: Observation, old: Observation) -> Observation:
     """A listing may leave out a file id that we have read before; the file is still there."""
-    return replace(
-        new,
-        input_file_id=new.input_file_id or old.input_file_id,
-        output_file_id=new.output_file_id or old.output_file_id,
-        error_file_id=new.error_file_id or old.error_file_id,
-    )
+    ids = ("input_file_id", "output_file_id", "error_file_id")
+    kept = {name: getattr(old, name) for name in ids if getattr(new, name) is None}
+    return replace(new, **kept)
 
 
 def _progress(seen: Observation) -> tuple[str, int, int, int]:

@@ -145,7 +145,7 @@ def summaries(connection: Connection, job: str) -> list[PartitionSummary]:
     inside = _by_partition_and_state(job)
     query = (
         select(partitions, inside.c.state, inside.c.shards, inside.c.lines)
-        .add_columns(inside.c.next_due, inside.c.window_ends)
+        .add_columns(inside.c.next_due, inside.c.window_ends, inside.c.results_until)
         .outerjoin(inside, partitions.c.partition == inside.c.partition)
         .where(partitions.c.job == job)
         .order_by(partitions.c.partition)
@@ -163,6 +163,7 @@ def _by_partition_and_state(job: str) -> Subquery:
         ),
     )
     window = case((shards.c.state == ShardState.SUBMITTED, batches.c.expires_at))
+    until = case((shards.c.state == ShardState.ENDED, batches.c.results_until))
     return (
         select(
             shard_partitions.c.partition,
@@ -171,6 +172,7 @@ def _by_partition_and_state(job: str) -> Subquery:
             func.sum(shard_partitions.c.requests).label("lines"),
             func.min(waiting).label("next_due"),
             func.min(window).label("window_ends"),
+            func.min(until).label("results_until"),
         )
         .join_from(shard_partitions, shards, shard_partitions.c.shard_id == shards.c.shard_id)
         .outerjoin(batches, _current)
@@ -190,4 +192,5 @@ def _summary(rows: Sequence[RowMapping]) -> PartitionSummary:
         requests={row["state"]: int(row["lines"]) for row in known},  # Postgres sums to numeric
         next_due=min(dues, default=None),
         expires_at=min(windows, default=None),
+        results_until=min((t for row in known if (t := row["results_until"])), default=None),
     )

@@ -63,6 +63,8 @@ def planned_row(shard: Shard, *, now: datetime) -> dict[str, object]:
         "requests": shard.requests,
         "bytes": shard.bytes,
         "digest": shard.digest,
+        "options": dict(shard.options),
+        "canary": shard.canary,
         "state": ShardState.PLANNED,
         "created_at": now,
         "updated_at": now,

@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Enum,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -23,9 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from batch_pipeline.model import RemoteStatus, ShardState
+from batch_pipeline.model import CanaryVerdict, RemoteStatus, ShardState
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -93,6 +94,8 @@ shards = Table(
     Column("requests", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("canary", String(64)),
     Column("state", _word(ShardState), nullable=False),
     Column("account", _ID),
     Column("intent", _ID),
@@ -138,6 +141,7 @@ batches = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
     Column("expires_at", UtcTime),
+    Column("results_until", UtcTime),
     Column("input_file_id", _ID),
     Column("output_file_id", _ID),
     Column("error_file_id", _ID),
@@ -165,7 +169,32 @@ partitions = Table(
     Column("retryable", BigInteger, nullable=False, default=0),
     Column("unanswered", BigInteger, nullable=False, default=0),
     Column("held", Text),
+    Column("deferred", BigInteger, nullable=False, default=0),
     Column("collected", BigInteger, nullable=False, default=0),
     Column("landed", BigInteger, nullable=False, default=-1),
     Column("updated_at", UtcTime, nullable=False),
 )
+
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("job", _ID, primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("verdict", _word(CanaryVerdict), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("mean_input_tokens", Float),
+    Column("mean_output_tokens", Float),
+    Column("decided_at", UtcTime, nullable=False),
+)
+
+UPGRADES = {
+    1: (
+        "ALTER TABLE shards ADD COLUMN options JSON NOT NULL DEFAULT '{{}}'",
+        "ALTER TABLE shards ADD COLUMN canary VARCHAR(64)",
+        "ALTER TABLE batches ADD COLUMN results_until {time}",
+        "ALTER TABLE partitions ADD COLUMN deferred BIGINT NOT NULL DEFAULT 0",
+    ),
+}
+"""What brings a ledger of that version to the next one; new tables are made besides."""

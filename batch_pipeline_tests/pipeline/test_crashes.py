@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,15 @@ def test_a_process_killed_when(place: Place, killer: Crasher, tmp_path: Path) ->
         assert sent == {"r-000": 1, "r-001": 1, "r-002": 1, "r-003": 2, "r-004": 1}
         assert len(world.batches) == 2
         assert sorted(row["attempt"] for row in world.outcomes()) == [1, 1, 1, 1, 1, 2]
+
+
+def test_processes_that_run_one_job_at_once_send_every_row_once(tmp_path: Path) -> None:
+    never: Place = (f"{CLIENT}.create", "before", 99)
+    with live(tmp_path) as world, ExitStack() as stack:
+        racers = [stack.enter_context(crasher()) for _ in range(2)]
+        order = (never, ["run", str(world.job_file()), "--json"], world.whole_env)
+        with ThreadPoolExecutor(len(racers)) as threads:
+            codes = list(threads.map(lambda racer: racer.run(*order), racers))
+        assert codes == [0, 0]
+        assert world.sendings == {1}
+        assert set(world.became().values()) == {"succeeded"}

@@ -230,7 +230,7 @@ def lose_results(world: World) -> None:
         shell.watch()
         remote = shell.shards()[0].remote
         assert remote is not None
-        shell.work.client.delete_file(str(remote.output_file_id))
+        shell.work.client("openai").delete_file(str(remote.output_file_id))
 
 
 def test_lost_results_are_said_and_paid_again_only_on_a_persons_word(world: World) -> None:
@@ -264,7 +264,7 @@ def test_a_batch_that_is_gone_at_the_provider_is_given_time_and_then_reported(
         ledger.submitted(
             shard.shard_id,
             observation=gone,
-            account=shell.work.client.account,
+            account=shell.work.client("openai").account,
             run_id=None,
             now=world.now(),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -85,10 +86,12 @@ def test_a_batch_that_shows_up_after_the_second_was_sent_is_cancelled(world: Wor
         [shard] = shell.shards()
         # what a listing that lagged for too long leaves behind: a second batch of one intent
         file_id = shard.remote.input_file_id if shard.remote else None
-        late = shell.work.client.create(shard, file_id=str(file_id))
+        late = shell.work.client("openai").create(
+            shard, Path("no lines are needed"), file_id=str(file_id)
+        )
         shell.watch()
         assert shell.shards()[0].batch_id == world.batches[0]
-        seen = shell.work.client.retrieve(late.batch_id)
+        seen = shell.work.client("openai").retrieve(late.batch_id)
         assert seen.status in {RemoteStatus.ENDING, RemoteStatus.CANCELLED}
         history = shell.work.ledger.history(shard.shard_id)
         assert {record.observation.batch_id for record in history} == set(world.batches)
@@ -139,7 +142,9 @@ def test_who_sent_although_the_claim_had_run_out_takes_his_batch_back(world: Wor
             slow.submit([DAY])
             mine = slow.shards()[0].batch_id
         assert len(world.batches) == 2
-        statuses = {name: other.work.client.retrieve(name).raw_status for name in world.batches}
+        statuses = {
+            name: other.work.client("openai").retrieve(name).raw_status for name in world.batches
+        }
     assert statuses.pop(str(mine)) != "cancelling"
     assert set(statuses.values()) <= {"cancelling", "cancelled"}
 

@@ -29,11 +29,12 @@ def test_an_unknown_model_has_a_row_that_says_so() -> None:
     assert (row["source"], row["batch_input"], row["live_output"]) == ("unknown", None, None)
 
 
-NAMES = ("input", "cached_input", "cache_write", "output")
+NAMES = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
 PRICE = Override(
     input=Decimal("0.125"),
     cached_read=Decimal("0.0125"),
     cache_write=Decimal("0.2"),
+    cache_write_1h=Decimal("0.32"),
     output=Decimal("1.000000001"),
     as_of=ON.date(),
     source="test",
@@ -58,21 +59,22 @@ def _costs(rows: list[tuple[int | None, ...]]) -> list[Decimal | None]:
 
 
 def _exact(row: tuple[int | None, ...]) -> Decimal | None:
-    prompt, cached, write, output = row
-    cached, write = cached or 0, write or 0
-    if prompt is None or output is None or prompt < cached + write:
+    prompt, cached, write, hour, output = row
+    cached, write, hour = cached or 0, write or 0, hour or 0
+    if prompt is None or output is None or prompt < cached + write or write < hour:
         return None
     dollars = (
         (prompt - cached - write) * PRICE.input
         + cached * Decimal("0.0125")
-        + write * Decimal("0.2")
+        + (write - hour) * Decimal("0.2")
+        + hour * Decimal("0.32")
         + output * PRICE.output
     )
     return (dollars / 10**6).quantize(Decimal("1e-9"), rounding="ROUND_HALF_UP")
 
 
 @settings(max_examples=20, deadline=None)
-@given(rows=st.lists(st.tuples(COUNTS, COUNTS, COUNTS, COUNTS), min_size=1, max_size=200))
+@given(rows=st.lists(st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS), min_size=1, max_size=200))
 def test_a_cost_in_columns_is_the_exact_sum_rounded_once(
     rows: list[tuple[int | None, ...]],
 ) -> None:

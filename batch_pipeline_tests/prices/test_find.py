@@ -56,7 +56,8 @@ def test_the_users_price_comes_first_and_covers_snapshots() -> None:
     mine = Override(input=Decimal(1), output=Decimal(2), as_of=ON.date(), source="contract")
     price = Prices(ON, {"gpt-5-nano": mine}).find("openai", "gpt-5-nano-2025-08-07")
     assert price.source == "override"
-    assert price.batch == (Tier(-1, Decimal(1), Decimal(1), Decimal(1), Decimal(2)),)
+    one = Decimal(1)
+    assert price.batch == (Tier(-1, one, one, one, one, Decimal(2)),)
     assert price.live[0].input == Decimal("0.05")
 
 
@@ -95,3 +96,14 @@ def test_our_tiers_agree_with_the_packages_own_arithmetic(
         price_context=context,
     ).total_price
     assert ours / 10**6 == (theirs if context else theirs / 2)
+
+
+def test_what_is_kept_for_an_hour_costs_more_to_write() -> None:
+    [tier] = Prices(ON).find("anthropic", "claude-haiku-4-5").batch
+    assert tier.cache_write_1h > tier.cache_write > tier.input
+
+
+def test_a_service_has_the_prices_it_names_and_no_others() -> None:
+    prices = Prices(ON, sellers={"gateway": "openai", "house": None})
+    assert prices.find("gateway", "gpt-5-nano") == prices.find("openai", "gpt-5-nano")
+    assert prices.find("house", "gpt-5-nano").source == "unknown"

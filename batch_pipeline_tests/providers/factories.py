@@ -9,10 +9,13 @@ from pathlib import Path
 from batch_pipeline.model import Observation, Shard
 from batch_pipeline.providers.openai import OpenAIClient
 from batch_pipeline.providers.patience import Patience
-from batch_pipeline.providers.protocol import Client
+from batch_pipeline.providers.protocol import Client, Known
 
 KEY = "sk-test-0123456789abcdefghijklmnopqrstuvwxyz"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+NOTHING = Known()
+NO_LINES = Path("lines.jsonl")
+"""For a create that does not look at the lines."""
 
 
 def make_shard(
@@ -68,5 +71,6 @@ def write_lines(folder: Path, count: int = 1) -> Path:
 
 
 def send(client: Client, folder: Path, *, intent: str = "intent-1", rows: int = 2) -> Observation:
-    file_id = client.upload(write_lines(folder, rows), name=f"{intent}.jsonl")
-    return client.create(make_shard(intent=intent, requests=rows), file_id=file_id)
+    lines = write_lines(folder, rows)
+    file_id = client.upload(lines, name=f"{intent}.jsonl")
+    return client.create(make_shard(intent=intent, requests=rows), lines, file_id=file_id)

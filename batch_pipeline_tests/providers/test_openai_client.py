@@ -15,6 +15,8 @@ from batch_pipeline.simulator.limits import Limits
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.providers.factories import (
     LONG_AGO,
+    NO_LINES,
+    NOTHING,
     make_client,
     make_shard,
     send,
@@ -86,7 +88,7 @@ def test_a_batch_refused_as_a_whole_tells_its_problems(sim: Simulator, tmp_path:
     client = make_client(sim.openai_url)
     lines = tmp_path / "bad.jsonl"
     lines.write_bytes(write_lines(tmp_path).read_bytes() + b"{broken\n")
-    made = client.create(make_shard(), file_id=client.upload(lines, name="bad.jsonl"))
+    made = client.create(make_shard(), NO_LINES, file_id=client.upload(lines, name="bad.jsonl"))
     sim.advance(60)
     failed = client.retrieve(made.batch_id)
     assert failed.status is RemoteStatus.FAILED
@@ -180,7 +182,7 @@ def test_a_create_gives_up_on_a_file_that_never_shows_after_a_minute(
     with pytest.raises(NotFound, match="Cannot find file"):
         send(client, tmp_path)
     assert sum(waits) == 60
-    assert client.find(make_shard(), since=LONG_AGO) is None
+    assert client.find(make_shard(), since=LONG_AGO, known=NOTHING) is None
 
 
 def test_a_throttled_create_says_when_and_is_left_to_the_caller(
@@ -205,67 +207,26 @@ def test_a_create_that_is_refused_says_why(
         }
     )
     with pytest.raises(Refused, match=r"HTTP 400: Bad endpoint\. The same call would be refused"):
-        client.create(make_shard(), file_id=file_id)
+        client.create(make_shard(), NO_LINES, file_id=file_id)
+
+
+def test_a_create_needs_the_file_of_an_upload(client: OpenAIClient) -> None:
+    with pytest.raises(ValueError, match="shard s-1 has no file: upload its lines first"):
+        client.create(make_shard(), NO_LINES, file_id=None)
 
 
 def test_long_names_are_cut_to_what_metadata_takes(client: OpenAIClient, tmp_path: Path) -> None:
     shard = make_shard(shard_id="s" * 600, intent="i" * 600)
-    made = client.create(shard, file_id=client.upload(write_lines(tmp_path), name="s.jsonl"))
+    made = client.create(
+        shard, NO_LINES, file_id=client.upload(write_lines(tmp_path), name="s.jsonl")
+    )
     assert made.metadata["shard"] == "s" * 512
-    found = client.find(shard, since=LONG_AGO)
+    found = client.find(shard, since=LONG_AGO, known=NOTHING)
     assert found is not None
     assert found.batch_id == made.batch_id
 
 
 # --- result files ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def output_id(sim: Simulator, client: OpenAIClient, tmp_path: Path) -> str:
-    made = send(client, tmp_path)
-    sim.advance(60)
-    output_id = client.retrieve(made.batch_id).output_file_id
-    assert output_id is not None
-    return output_id
-
-
-@pytest.mark.parametrize(
-    "fault", [{"do": "cut", "bytes": 100}, {"do": "drop"}, {"do": "fail", "status": 502}]
-)
-def test_a_download_that_breaks_is_started_again(  # noqa: PLR0913, PLR0917 - fixtures, by name
-    sim: Simulator,
-    client: OpenAIClient,
-    waits: list[float],
-    output_id: str,
-    tmp_path: Path,
-    fault: dict[str, object],
-) -> None:
-    whole = tmp_path / "whole.jsonl"
-    client.download(output_id, whole)
-    sim.faults({"calls": [{**fault, "operation": "content", "times": 2}]})
-    target = tmp_path / "again.jsonl"
-    assert client.download(output_id, target) == whole.stat().st_size
-    assert target.read_bytes() == whole.read_bytes()
-    assert waits == [0.5, 1.0]
-
-
-def test_a_download_that_is_always_cut_leaves_no_file(
-    sim: Simulator, client: OpenAIClient, output_id: str, tmp_path: Path
-) -> None:
-    sim.faults({"calls": [{"do": "cut", "operation": "content", "bytes": 100}]})
-    target = tmp_path / "raw" / "out.jsonl"
-    with pytest.raises(Unavailable, match=f"download of file {output_id} failed"):
-        client.download(output_id, target)
-    assert list(target.parent.iterdir()) == []
-
-
-def test_results_that_are_gone_are_not_found_at_once(
-    sim: Simulator, client: OpenAIClient, waits: list[float], output_id: str, tmp_path: Path
-) -> None:
-    sim.advance(31 * 86_400)
-    with pytest.raises(NotFound, match="may have expired"):
-        client.download(output_id, tmp_path / "out.jsonl")
-    assert waits == []
 
 
 def test_an_orphan_file_is_deleted_once_and_asking_again_is_fine(
@@ -275,6 +236,15 @@ def test_an_orphan_file_is_deleted_once_and_asking_again_is_fine(
     client.delete_file(file_id)
     client.delete_file(file_id)
     assert _statuses(sim, "delete") == [200, 404]
+
+
+def test_a_batch_is_never_deleted_at_openai_and_the_answer_says_what_can_be(
+    sim: Simulator, client: OpenAIClient, tmp_path: Path
+) -> None:
+    made = send(client, tmp_path)
+    sim.advance(60)
+    with pytest.raises(Refused, match=f"batch {made.batch_id} cannot be deleted.*Its files can"):
+        client.delete_batch(made.batch_id)
 
 
 # --- the log -----------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from batch_pipeline_tests.providers.canned import answering, closed
 from batch_pipeline_tests.providers.factories import (
     KEY,
     LONG_AGO,
+    NO_LINES,
+    NOTHING,
     make_client,
     make_shard,
     write_lines,
@@ -39,8 +41,8 @@ def _calls(client: OpenAIClient, folder: Path) -> list[Callable[[], object]]:
     lines = write_lines(folder)
     return [
         lambda: client.upload(lines, name="s-1.jsonl"),
-        lambda: client.create(make_shard(), file_id="file-1"),
-        lambda: client.find(make_shard(), since=LONG_AGO),
+        lambda: client.create(make_shard(), NO_LINES, file_id="file-1"),
+        lambda: client.find(make_shard(), since=LONG_AGO, known=NOTHING),
         lambda: list(client.observe(since=LONG_AGO)),
         lambda: client.retrieve("batch_1"),
         lambda: client.cancel("batch_1"),

@@ -22,11 +22,13 @@ from batch_pipeline.errors import (
     Unavailable,
 )
 from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Usage
+from batch_pipeline.providers.heard import cut_short
 from batch_pipeline.providers.openai_answers import Batch, observation
-from batch_pipeline.providers.openai_errors import cut_short
 from batch_pipeline_tests.providers.canned import answering, closed, silent
 from batch_pipeline_tests.providers.factories import (
     LONG_AGO,
+    NO_LINES,
+    NOTHING,
     make_client,
     make_shard,
 )
@@ -129,11 +131,11 @@ def test_an_answer_that_is_no_batch_leaves_a_create_in_doubt_and_a_look_unavaila
     with answering(body) as url:
         client = make_client(url, tries=1)
         with pytest.raises(Ambiguous, match="look for it before anything is sent again"):
-            client.create(make_shard(), file_id="file-1")
-        with pytest.raises(Unavailable, match="not OpenAI's"):
+            client.create(make_shard(), NO_LINES, file_id="file-1")
+        with pytest.raises(Unavailable, match="another shape than OpenAI"):
             client.retrieve("batch_1")
         with pytest.raises(Unavailable):
-            client.find(make_shard(), since=LONG_AGO)
+            client.find(make_shard(), since=LONG_AGO, known=NOTHING)
 
 
 def test_an_answer_cut_on_its_way_leaves_a_create_in_doubt() -> None:
@@ -141,7 +143,7 @@ def test_an_answer_cut_on_its_way_leaves_a_create_in_doubt() -> None:
     with answering(body, headers={"Content-Length": "9999"}) as url:
         client = make_client(url, tries=1)
         with pytest.raises(Ambiguous):
-            client.create(make_shard(), file_id="file-1")
+            client.create(make_shard(), NO_LINES, file_id="file-1")
         with pytest.raises(Unavailable):
             client.retrieve("batch_1")
 
@@ -150,7 +152,7 @@ def test_silence_leaves_a_create_in_doubt_and_a_look_unavailable() -> None:
     with silent() as url:
         client = make_client(url, tries=1, answer=0.05)
         with pytest.raises(Ambiguous, match="APITimeoutError"):
-            client.create(make_shard(), file_id="file-1")
+            client.create(make_shard(), NO_LINES, file_id="file-1")
         with pytest.raises(Unavailable, match="APITimeoutError"):
             client.retrieve("batch_1")
 
@@ -159,7 +161,7 @@ def test_a_refused_connection_is_tried_again_where_that_is_free() -> None:
     waits: list[float] = []
     client = make_client(closed(), waits=waits, tries=3)
     with pytest.raises(Ambiguous):
-        client.create(make_shard(), file_id="file-1")
+        client.create(make_shard(), NO_LINES, file_id="file-1")
     assert waits == []
     with pytest.raises(Unavailable, match="APIConnectionError"):
         client.retrieve("batch_1")
@@ -192,7 +194,7 @@ def test_a_create_is_certain_or_in_doubt_by_what_was_answered(
 ) -> None:
     body = b"" if status == 304 else _error(status, code, message)
     with answering(body, status=status) as url, pytest.raises(ProviderError) as caught:
-        make_client(url).create(make_shard(), file_id="file-1")
+        make_client(url).create(make_shard(), NO_LINES, file_id="file-1")
     assert type(caught.value) is kind
     assert "create of a batch for shard s-1 from file file-1" in str(caught.value)
     assert f"HTTP {status}" in str(caught.value)
@@ -215,15 +217,15 @@ def test_an_error_without_a_message_still_tells_its_status(body: bytes) -> None:
 def test_a_listing_that_does_not_advance_is_an_error_and_no_false_none(data: list[object]) -> None:
     body = json.dumps({"object": "list", "data": data, "has_more": True}).encode()
     with answering(body) as url, pytest.raises(Unavailable, match="goes on after"):
-        make_client(url).find(make_shard(), since=LONG_AGO)
+        make_client(url).find(make_shard(), since=LONG_AGO, known=NOTHING)
 
 
 def test_a_shard_without_intent_is_neither_sent_nor_looked_for() -> None:
     client = make_client(closed())
     with pytest.raises(ValueError, match="shard s-1 has no intent"):
-        client.create(make_shard(intent=None), file_id="file-1")
+        client.create(make_shard(intent=None), NO_LINES, file_id="file-1")
     with pytest.raises(ValueError, match="shard s-1 has no intent"):
-        client.find(make_shard(intent=None), since=LONG_AGO)
+        client.find(make_shard(intent=None), since=LONG_AGO, known=NOTHING)
 
 
 def test_a_download_cut_on_its_way_is_tried_again_and_leaves_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A create without a certain answer: made or not, it is found out and never sent again blindly."""
+"""What OpenAI says by code and not by status: a certain no, and no doubt."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from batch_pipeline.errors import Ambiguous, OutOfCredit, ProviderError, Throttled
+from batch_pipeline.errors import OutOfCredit, ProviderError, Throttled
 from batch_pipeline.providers.openai import OpenAIClient
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.providers.factories import (
     LONG_AGO,
+    NO_LINES,
+    NOTHING,
     make_shard,
     write_lines,
 )
@@ -19,47 +21,6 @@ from batch_pipeline_tests.providers.factories import (
 @pytest.fixture
 def file_id(client: OpenAIClient, tmp_path: Path) -> str:
     return client.upload(write_lines(tmp_path), name="s-1.jsonl")
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"do": "fail", "status": 500},
-        {"do": "fail", "status": 503, "retry_after": 1},
-        {"do": "fail", "status": 408},
-        {"do": "fail", "status": 409},
-        {"do": "drop"},
-    ],
-)
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_create_in_doubt_is_made_once_and_found_exactly_if_it_happened(  # noqa: PLR0913, PLR0917 - fixtures
-    sim: Simulator,
-    client: OpenAIClient,
-    waits: list[float],
-    file_id: str,
-    fault: dict[str, object],
-    when: str,
-) -> None:
-    sim.faults({"calls": [{**fault, "operation": "create", "when": when}]})
-    with pytest.raises(Ambiguous, match="look for it before anything is sent again"):
-        client.create(make_shard(), file_id=file_id)
-    creates = sim.log("create")
-    assert len(creates) == 1
-    assert waits == []
-    found = client.find(make_shard(), since=LONG_AGO)
-    assert (found.batch_id if found else None) == creates[0].effect
-    assert (found is not None) is (when == "after")
-
-
-def test_a_create_whose_answer_was_cut_is_adopted(
-    sim: Simulator, client: OpenAIClient, file_id: str
-) -> None:
-    sim.faults({"calls": [{"do": "cut", "operation": "create", "bytes": 40}]})
-    with pytest.raises(Ambiguous):
-        client.create(make_shard(), file_id=file_id)
-    found = client.find(make_shard(), since=LONG_AGO)
-    assert found is not None
-    assert found.metadata["intent"] == "intent-1"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +41,6 @@ def test_a_certain_no_is_no_doubt(  # noqa: PLR0913, PLR0917 - fixtures and colu
 ) -> None:
     sim.faults({"calls": [{"do": "fail", "operation": "create", "status": status, "code": code}]})
     with pytest.raises(kind):
-        client.create(make_shard(), file_id=file_id)
+        client.create(make_shard(), NO_LINES, file_id=file_id)
     sim.faults(None)
-    assert client.find(make_shard(), since=LONG_AGO) is None
+    assert client.find(make_shard(), since=LONG_AGO, known=NOTHING) is None

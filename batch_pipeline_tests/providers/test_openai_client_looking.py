@@ -14,6 +14,8 @@ from batch_pipeline.providers.openai import OpenAIClient
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.providers.factories import (
     LONG_AGO,
+    NO_LINES,
+    NOTHING,
     make_client,
     make_shard,
     send,
@@ -32,7 +34,9 @@ def crowd(
         file_id = client.upload(lines, name="s-1.jsonl")
         made: list[Observation] = []
         for number in range(101):
-            made.append(client.create(make_shard(intent=f"intent-{number}"), file_id=file_id))
+            made.append(
+                client.create(make_shard(intent=f"intent-{number}"), NO_LINES, file_id=file_id)
+            )
             sim.advance(60)
         yield sim, made
 
@@ -83,10 +87,10 @@ def test_a_batch_on_the_last_page_is_found(
 ) -> None:
     sim, made = crowd
     client = make_client(sim.openai_url)
-    oldest = client.find(make_shard(intent="intent-0"), since=made[0].created_at)
+    oldest = client.find(make_shard(intent="intent-0"), since=made[0].created_at, known=NOTHING)
     assert oldest is not None
     assert oldest.batch_id == made[0].batch_id
-    assert client.find(make_shard(intent="intent-x"), since=LONG_AGO) is None
+    assert client.find(make_shard(intent="intent-x"), since=LONG_AGO, known=NOTHING) is None
 
 
 @pytest.mark.parametrize("nth", [1, 2])
@@ -97,8 +101,8 @@ def test_a_search_that_cannot_be_finished_is_an_error_and_no_false_none(
     client = make_client(sim.openai_url, tries=3)
     sim.faults({"calls": [{"do": "drop", "operation": "list", "nth": [nth, nth + 1, nth + 2]}]})
     with pytest.raises(Unavailable, match="listing of batches"):
-        client.find(make_shard(intent="intent-x"), since=LONG_AGO)
-    assert client.find(make_shard(intent="intent-x"), since=LONG_AGO) is None
+        client.find(make_shard(intent="intent-x"), since=LONG_AGO, known=NOTHING)
+    assert client.find(make_shard(intent="intent-x"), since=LONG_AGO, known=NOTHING) is None
 
 
 def test_a_batch_made_in_the_second_in_which_we_began_is_seen(
@@ -114,10 +118,10 @@ def test_a_provider_whose_clock_is_behind_ours_is_searched_far_enough(
     sim: Simulator, client: OpenAIClient, tmp_path: Path
 ) -> None:
     made = send(client, tmp_path)
-    found = client.find(make_shard(), since=_now(sim) + timedelta(minutes=9))
+    found = client.find(make_shard(), since=_now(sim) + timedelta(minutes=9), known=NOTHING)
     assert found is not None
     assert found.batch_id == made.batch_id
-    assert client.find(make_shard(), since=_now(sim) + timedelta(hours=1)) is None
+    assert client.find(make_shard(), since=_now(sim) + timedelta(hours=1), known=NOTHING) is None
 
 
 def test_a_cancel_is_asked_and_takes_its_time(

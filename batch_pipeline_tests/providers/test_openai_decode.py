@@ -16,6 +16,19 @@ from batch_pipeline_tests.stages.answered import CHAT, answer, line, message, no
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "openai"
 RESPONSES = "/v1/responses"
 EMBEDDINGS = "/v1/embeddings"
+MODERATIONS = "/v1/moderations"
+ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, MODERATIONS)
+COLUMNS = [
+    *("position", "custom_id", "status", "failure", "error_code", "error_message", "text"),
+    *("tool_calls", "embedding", "finish_reason", "model", "input_tokens"),
+    *(
+        "cached_input_tokens",
+        "cache_write_tokens",
+        "cache_write_1h_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+    ),
+]
 CON = duckdb.connect()
 
 
@@ -27,6 +40,7 @@ def decoded(raw: bytes | str | None, endpoint: str = CHAT) -> dict[str, Any]:
     result = CON.execute(query, {"line": text})
     names = [column[0] for column in result.description]
     (row,) = result.fetchall()
+    assert names == COLUMNS
     return {name: value for name, value in zip(names, row, strict=True) if value is not None}
 
 
@@ -120,12 +134,46 @@ def test_a_refusal_is_a_failure_with_the_models_words() -> None:
     assert row["input_tokens"] == 100
 
 
-def test_tool_calls_are_the_text_of_an_answer_without_one() -> None:
-    calls = [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]
+FUNCTION = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+CUSTOM = {"id": "2", "type": "custom", "custom": {"name": "g", "input": "any words"}}
+CALLS = [
+    {"id": "1", "name": "f", "arguments": '{"a": 1}'},
+    {"id": "2", "name": "g", "arguments": "any words"},
+]
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_calls_of_tools_have_a_column_of_their_own_and_are_no_text(content: str | None) -> None:
+    row = decoded(answer("a", content, finish="tool_calls", tool_calls=[FUNCTION, CUSTOM]))
+    assert (row["status"], json.loads(row["tool_calls"])) == ("succeeded", CALLS)
+    assert "text" not in row
+
+
+def test_an_answer_may_have_text_and_calls() -> None:
+    row = decoded(answer("a", "said", tool_calls=[FUNCTION]))
+    assert (row["text"], json.loads(row["tool_calls"])) == ("said", CALLS[:1])
+
+
+@pytest.mark.parametrize("calls", [None, [], {}, "x"])
+def test_no_calls_are_null(calls: object) -> None:
+    assert "tool_calls" not in decoded(answer("a", "said", tool_calls=calls))
+
+
+def test_an_old_function_call_is_a_call_without_an_id() -> None:
+    row = decoded(answer("a", None, function_call={"name": "f", "arguments": "{}"}))
+    assert json.loads(row["tool_calls"]) == [{"id": None, "name": "f", "arguments": "{}"}]
+
+
+def test_arguments_that_are_no_text_become_their_json_and_none_are_empty() -> None:
+    calls = [{"function": {"name": "f", "arguments": {"b": 2}}}, {"function": {"name": "g"}}]
+    found = json.loads(decoded(answer("a", None, tool_calls=calls))["tool_calls"])
+    assert [call["arguments"] for call in found] == ['{"b":2}', "{}"]
+
+
+@pytest.mark.parametrize("calls", [[5], [None], [FUNCTION, {"id": "3", "type": "new"}]])
+def test_a_call_of_unknown_kind_is_unreadable_and_keeps_its_tokens(calls: object) -> None:
     row = decoded(answer("a", None, finish="tool_calls", tool_calls=calls))
-    assert (row["status"], json.loads(row["text"])) == ("succeeded", calls)
-    assert decoded(answer("a", "said", tool_calls=calls))["text"] == "said"
-    assert "text" not in decoded(answer("a", None, tool_calls=[]))
+    assert (row["failure"], row["output_tokens"]) == ("unreadable", 20)
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], "many", {"prompt_tokens": -1}])
@@ -151,7 +199,7 @@ def test_an_answer_of_unknown_shape_is_unreadable(body: object) -> None:
     ],
 )
 def test_a_line_of_no_known_shape_is_unreadable_and_never_a_crash(raw: str | None) -> None:
-    for endpoint in (CHAT, RESPONSES, EMBEDDINGS):
+    for endpoint in ENDPOINTS:
         assert decoded(raw, endpoint)["failure"] == "unreadable"
 
 
@@ -205,10 +253,19 @@ def test_a_refusal_in_a_response_is_a_failure() -> None:
     assert (row["failure"], row["error_message"]) == ("refused", "No.")
 
 
-def test_a_response_that_only_calls_functions_has_the_calls_as_text() -> None:
-    call = {"type": "function_call", "name": "f", "arguments": "{}"}
-    row = decoded(response(call), RESPONSES)
-    assert (row["status"], json.loads(row["text"])) == ("succeeded", [call])
+def test_a_response_that_only_calls_tools_has_the_calls_and_no_text() -> None:
+    function = {"type": "function_call", "id": "fc_1", "call_id": "1", "name": "f"}
+    custom = {"type": "custom_tool_call", "call_id": "2", "name": "g", "input": "any words"}
+    row = decoded(response({**function, "arguments": '{"a": 1}'}, custom), RESPONSES)
+    assert (row["status"], json.loads(row["tool_calls"])) == ("succeeded", CALLS)
+    assert "text" not in row
+
+
+def test_a_response_may_have_text_and_calls_and_a_strange_call_is_unreadable() -> None:
+    call = {"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"a": 1}'}
+    row = decoded(response(said(words("a")), call), RESPONSES)
+    assert (row["text"], json.loads(row["tool_calls"])) == ("a", CALLS[:1])
+    assert failure(response({"type": "function_call"}), RESPONSES) == "unreadable"
 
 
 def test_a_failed_or_cancelled_response_is_no_success() -> None:
@@ -245,6 +302,18 @@ def test_a_vector_with_a_hole_in_it_is_unreadable(vector: object) -> None:
     assert failure(embedded(vector), EMBEDDINGS) == "unreadable"
 
 
+def test_a_moderation_is_its_verdict_as_json() -> None:
+    verdict = {"flagged": True, "categories": {"harassment/threatening": False}}
+    row = decoded(line("a", {"model": "omni", "results": [verdict]}), MODERATIONS)
+    assert (row["status"], json.loads(row["text"]), row["model"]) == ("succeeded", verdict, "omni")
+    assert not [name for name in row if name.endswith("_tokens")]
+
+
+@pytest.mark.parametrize("results", [None, [], {}, [None], ["x"], 5])
+def test_a_moderation_without_a_verdict_is_unreadable(results: object) -> None:
+    assert failure(line("a", {"results": results}), MODERATIONS) == "unreadable"
+
+
 def test_another_endpoint_is_refused_by_name() -> None:
     with pytest.raises(SpecError, match=r"/v1/videos.*Known: /v1/chat/completions"):
         decode_sql("/v1/videos")
@@ -271,6 +340,7 @@ NAMES = st.sampled_from(
     [
         *("custom_id", "response", "error", "status_code", "body", "choices", "message", "content"),
         *("output", "data", "embedding", "usage", "type", "text", "refusal", "code", "status"),
+        *("results", "tool_calls", "function", "function_call", "name", "arguments", "custom"),
     ]
 )
 SHAPES = st.recursive(
@@ -280,8 +350,8 @@ SHAPES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(row=st.dictionaries(NAMES, SHAPES), endpoint=st.sampled_from([CHAT, RESPONSES, EMBEDDINGS]))
+@settings(max_examples=30, deadline=None)
+@given(row=st.dictionaries(NAMES, SHAPES), endpoint=st.sampled_from(ENDPOINTS))
 def test_any_json_is_either_read_or_unreadable(row: object, endpoint: str) -> None:
     found = decoded(json.dumps(row), endpoint)
     assert found["status"] == ("failed" if "failure" in found else "succeeded")

@@ -1,80 +1,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
 
 import pytest
-from openai.types import EmbeddingCreateParams
-from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
-from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
-from pydantic import BaseModel, Field, TypeAdapter
 
 from batch_pipeline.errors import SpecError
-from batch_pipeline.model import Hole, Limits, Tree
-from batch_pipeline.providers.openai_schema import strict_schema
+from batch_pipeline.model import ENDPOINTS, Cell, Form, Limits
+from batch_pipeline.providers.capabilities import FEATURES, TOPICS
+from batch_pipeline.providers.openai_facts import CAPABILITIES
 from batch_pipeline.providers.openai_wire import OpenAIWire
 from batch_pipeline.providers.protocol import Codec
-from batch_pipeline.spec import BatchJob
+from batch_pipeline_tests.providers.openai_jobs import (
+    CHAT,
+    EMBEDDINGS,
+    EXAMPLES,
+    LABEL,
+    LOOK_UP,
+    MODERATIONS,
+    NOTE,
+    PROMPT,
+    RESPONSES,
+    STRICT_LABEL,
+    TURNS,
+    body,
+    known_to_sdk,
+    make,
+)
 
-CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
-SDK: Mapping[str, TypeAdapter[Any]] = {
-    CHAT: TypeAdapter(CompletionCreateParamsNonStreaming),
-    RESPONSES: TypeAdapter(ResponseCreateParamsNonStreaming),
-    EMBEDDINGS: TypeAdapter(EmbeddingCreateParams),
-}
-LABEL: dict[str, Any] = {
-    "type": "object",
-    "properties": {"label": {"type": "string"}},
-    "required": ["label"],
-}
-STRICT_LABEL = {**LABEL, "additionalProperties": False}
-
-
-def make(
-    endpoint: str = CHAT,
-    *,
-    model: str = "gpt-5-nano",
-    request: Mapping[str, object] | None = None,
-    **parameters: Any,  # noqa: ANN401 - what the tests set
-) -> BatchJob:
-    return BatchJob.model_validate(
-        {
-            "name": "label_mail",
-            "dataset": {"path": "x", "key": "id"},
-            "request": {"prompt": "{{ text }}", **(request or {}), "parameters": parameters},
-            "targets": [{"provider": "openai", "model": model, "endpoint": endpoint}],
-        }
-    )
-
-
-def body(job: BatchJob) -> dict[str, Tree]:
-    return OpenAIWire().body(job)
-
-
-def filled(tree: Tree) -> Any:  # noqa: ANN401 - any JSON
-    if isinstance(tree, Hole):
-        return f"<{tree.template}>"
-    if isinstance(tree, Mapping):
-        return {key: filled(value) for key, value in tree.items()}
-    if isinstance(tree, Sequence) and not isinstance(tree, str):
-        return [filled(value) for value in tree]
-    return tree
-
-
-def known_to_sdk(job: BatchJob) -> Any:  # noqa: ANN401 - any JSON
-    """The body with its holes filled, after the SDK's own types have taken it."""
-    found = filled(body(job))
-    adapter = SDK[job.target.endpoint]
-    adapter.validate_python(found)
-    schema = adapter.json_schema()
-    assert found.keys() <= schema["properties"].keys()
-    return found
+# --- the whole of a body -----------------------------------------------------------------------
 
 
 def test_a_chat_body_has_everything_in_a_fixed_order() -> None:
     job = make(
-        request={"system": "Be brief.", "output_schema": LABEL},
+        request={
+            **PROMPT,
+            "system": "Be brief.",
+            "output_schema": LABEL,
+            "tools": [LOOK_UP, NOTE],
+            "tool_choice": "auto",
+        },
         max_output_tokens=100,
         temperature=0.5,
         top_p=0.9,
@@ -85,6 +50,11 @@ def test_a_chat_body_has_everything_in_a_fixed_order() -> None:
     )
     found = known_to_sdk(job)
     shape = {"name": "label_mail", "strict": True, "schema": STRICT_LABEL}
+    nothing = {"type": "object", "properties": {}}
+    tools = [
+        {"type": "function", "function": {**LOOK_UP, "parameters": STRICT_LABEL}},
+        {"type": "function", "function": {"name": "note", "parameters": nothing}},
+    ]
     assert json.dumps(found) == json.dumps(
         {
             "model": "gpt-5-nano",
@@ -92,6 +62,8 @@ def test_a_chat_body_has_everything_in_a_fixed_order() -> None:
                 {"role": "system", "content": "<Be brief.>"},
                 {"role": "user", "content": "<{{ text }}>"},
             ],
+            "tools": tools,
+            "tool_choice": "auto",
             "response_format": {"type": "json_schema", "json_schema": shape},
             "max_completion_tokens": 100,
             "temperature": 0.5,
@@ -105,16 +77,16 @@ def test_a_chat_body_has_everything_in_a_fixed_order() -> None:
     )
 
 
-def test_what_is_not_said_is_not_sent() -> None:
-    assert known_to_sdk(make()).keys() == {"model", "messages"}
-    assert known_to_sdk(make(RESPONSES)).keys() == {"model", "input"}
-    assert known_to_sdk(make(temperature=0))["temperature"] == 0
-
-
 def test_a_responses_body_speaks_that_endpoints_words() -> None:
     job = make(
         RESPONSES,
-        request={"system": "Be brief.", "output_schema": LABEL},
+        request={
+            **PROMPT,
+            "system": "Be brief.",
+            "output_schema": LABEL,
+            "tools": [LOOK_UP, NOTE],
+            "tool_choice": "required",
+        },
         max_output_tokens=100,
         temperature=0.5,
         top_p=0.9,
@@ -122,11 +94,17 @@ def test_a_responses_body_speaks_that_endpoints_words() -> None:
         extra={"text": {"verbosity": "low"}, "store": False},
     )
     shape = {"name": "label_mail", "strict": True, "schema": STRICT_LABEL}
+    nothing = {"type": "object", "properties": {}}
     assert json.dumps(known_to_sdk(job)) == json.dumps(
         {
             "model": "gpt-5-nano",
             "instructions": "<Be brief.>",
             "input": [{"role": "user", "content": "<{{ text }}>"}],
+            "tools": [
+                {"type": "function", **LOOK_UP, "parameters": STRICT_LABEL},
+                {"type": "function", "name": "note", "parameters": nothing, "strict": False},
+            ],
+            "tool_choice": "required",
             "text": {"format": {"type": "json_schema", **shape}, "verbosity": "low"},
             "max_output_tokens": 100,
             "temperature": 0.5,
@@ -137,77 +115,137 @@ def test_a_responses_body_speaks_that_endpoints_words() -> None:
     )
 
 
+def test_what_is_not_said_is_not_sent() -> None:
+    assert known_to_sdk(make()).keys() == {"model", "messages"}
+    for endpoint in (RESPONSES, EMBEDDINGS, MODERATIONS):
+        assert known_to_sdk(make(endpoint)).keys() == {"model", "input"}
+    assert known_to_sdk(make(temperature=0))["temperature"] == 0
+
+
+# --- turns, images, documents ------------------------------------------------------------------
+
+
 def test_a_conversation_keeps_its_turns() -> None:
     turns = [("system", "s"), ("user", "u"), ("assistant", "a"), ("user", "{{ text }}")]
     messages = [{"role": role, "content": content} for role, content in turns]
-    request = {"prompt": None, "messages": messages}
     said = [{"role": role, "content": f"<{content}>"} for role, content in turns]
-    assert known_to_sdk(make(request=request))["messages"] == said
-    assert known_to_sdk(make(RESPONSES, request=request))["input"] == said
+    assert known_to_sdk(make(request={"messages": messages}))["messages"] == said
+    assert known_to_sdk(make(RESPONSES, request={"messages": messages}))["input"] == said
 
 
-def test_an_embedding_takes_one_text_and_native_extras() -> None:
-    job = make(EMBEDDINGS, model="text-embedding-3-small", extra={"dimensions": 256})
+@pytest.mark.parametrize(("endpoint", "name"), [(CHAT, "messages"), (RESPONSES, "input")])
+def test_a_column_of_turns_stands_in_the_list_after_the_system_prompt(
+    endpoint: str, name: str
+) -> None:
+    job = make(endpoint, request={"system": "s", "conversation": "turns"})
+    head = [{"role": "system", "content": "<s>"}] if endpoint == CHAT else []
+    assert known_to_sdk(job)[name] == [*head, *TURNS]
+    cells = [turn for turn in body(job)[name] if isinstance(turn, Cell)]  # type: ignore[union-attr]
+    assert cells == [Cell("turns", Form.TURNS)]
+
+
+ATTACHED: Mapping[str, object] = {
+    "images": [{"url": "photo_url"}, {"data": "photo"}],
+    "documents": [{"data": "contract"}],
+}
+
+
+def test_chat_takes_documents_as_data_before_the_text_and_images_after_it() -> None:
+    (turn,) = known_to_sdk(make(request={**PROMPT, **ATTACHED}))["messages"]
+    file = {"filename": "document-1.pdf", "file_data": EXAMPLES[Form.DATA_URL, "pdf"]}
+    assert turn["content"] == [
+        {"type": "file", "file": file},
+        {"type": "text", "text": "<{{ text }}>"},
+        {"type": "image_url", "image_url": {"url": EXAMPLES[Form.LINK, "image"]}},
+        {"type": "image_url", "image_url": {"url": EXAMPLES[Form.DATA_URL, "image"]}},
+    ]
+
+
+def test_responses_take_documents_by_url_too() -> None:
+    attached = {**ATTACHED, "documents": [{"url": "contract_url"}, {"data": "contract"}]}
+    (turn,) = known_to_sdk(make(RESPONSES, request={**PROMPT, **attached}))["input"]
+    data = {"filename": "document-2.pdf", "file_data": EXAMPLES[Form.DATA_URL, "pdf"]}
+    links = [EXAMPLES[Form.LINK, "image"], EXAMPLES[Form.DATA_URL, "image"]]
+    assert turn["content"] == [
+        {"type": "input_file", "file_url": EXAMPLES[Form.LINK, "pdf"]},
+        {"type": "input_file", **data},
+        {"type": "input_text", "text": "<{{ text }}>"},
+        *({"type": "input_image", "image_url": link, "detail": "auto"} for link in links),
+    ]
+
+
+@pytest.mark.parametrize(("endpoint", "name"), [(CHAT, "messages"), (RESPONSES, "input")])
+def test_what_is_attached_belongs_to_the_users_last_turn(endpoint: str, name: str) -> None:
+    images = {"images": [{"url": "photo_url"}]}
+    turns = known_to_sdk(make(endpoint, request={"messages": TURNS, **images}))[name]
+    assert [type(turn["content"]) for turn in turns] == [str, str, list]
+    first = known_to_sdk(make(endpoint, request={"messages": TURNS[:2], **images}))[name]
+    assert [type(turn["content"]) for turn in first] == [list, str]
+    alone = known_to_sdk(make(endpoint, request={"system": "s", **images}))[name]
+    assert (alone[-1]["role"], len(alone[-1]["content"])) == ("user", 1)
+
+
+def test_chat_takes_no_document_by_url_and_says_what_does() -> None:
+    request = {**PROMPT, "documents": [{"url": "contract_url"}]}
+    with pytest.raises(SpecError, match=r"request\.documents with a url.*Use /v1/responses"):
+        body(make(request=request))
+
+
+# --- tools -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required", "note"])
+def test_a_tool_is_chosen_in_each_endpoints_way(choice: str) -> None:
+    request = {**PROMPT, "tools": [NOTE], "tool_choice": choice}
+    chat = known_to_sdk(make(request=request))["tool_choice"]
+    responses = known_to_sdk(make(RESPONSES, request=request))["tool_choice"]
+    if choice == "note":
+        assert chat == {"type": "function", "function": {"name": "note"}}
+        assert responses == {"type": "function", "name": "note"}
+    else:
+        assert chat == responses == choice
+
+
+def test_a_tool_that_cannot_be_strict_is_named() -> None:
+    tool = {**LOOK_UP, "parameters": {**LABEL, "required": []}}
+    with pytest.raises(SpecError, match=r"^request\.tools\.look_up\.parameters at #/properties"):
+        body(make(request={**PROMPT, "tools": [tool]}))
+
+
+def test_native_tools_come_through_extra_where_the_job_names_none() -> None:
+    native = {"tools": [{"type": "web_search"}]}
+    assert known_to_sdk(make(RESPONSES, extra=native))["tools"] == native["tools"]
+    with pytest.raises(SpecError, match=r"parameters\.extra\.tools would replace"):
+        body(make(RESPONSES, request={**PROMPT, "tools": [NOTE]}, extra=native))
+
+
+# --- embeddings and moderations ----------------------------------------------------------------
+
+
+def test_an_embedding_takes_one_text_and_a_length() -> None:
+    model = "text-embedding-3-small"
+    job = make(EMBEDDINGS, model=model, dimensions=256, extra={"encoding_format": "float"})
     assert known_to_sdk(job) == {
-        "model": "text-embedding-3-small",
+        "model": model,
         "input": "<{{ text }}>",
         "dimensions": 256,
+        "encoding_format": "float",
     }
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "name", "value"),
-    [
-        (EMBEDDINGS, "temperature", 0.0),
-        (EMBEDDINGS, "max_output_tokens", 5),
-        (EMBEDDINGS, "reasoning_effort", "low"),
-        (RESPONSES, "stop", ["x"]),
-        (RESPONSES, "seed", 0),
-    ],
-)
-def test_a_parameter_that_an_endpoint_does_not_take_is_named(
-    endpoint: str,
-    name: str,
-    value: Any,  # noqa: ANN401 - any parameter
-) -> None:
-    with pytest.raises(SpecError, match=f"label_mail: {endpoint} does not take .*'{name}'"):
-        body(make(endpoint, request=None, **{name: value}))
+def test_a_moderation_takes_a_text_or_pictures_with_it() -> None:
+    model = "omni-moderation-latest"
+    text = make(MODERATIONS, model=model)
+    assert known_to_sdk(text) == {"model": model, "input": "<{{ text }}>"}
+    images = make(MODERATIONS, model=model, request={**PROMPT, "images": [{"url": "photo_url"}]})
+    link = {"url": EXAMPLES[Form.LINK, "image"]}
+    assert known_to_sdk(images)["input"] == [
+        {"type": "text", "text": "<{{ text }}>"},
+        {"type": "image_url", "image_url": link},
+    ]
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {"system": "s"},
-        {"prompt": None, "messages": [{"role": "user", "content": "a"}] * 2},
-        {"prompt": None, "messages": [{"role": "assistant", "content": "a"}]},
-    ],
-)
-def test_an_embedding_of_a_conversation_is_refused(request_: dict[str, object]) -> None:
-    with pytest.raises(SpecError, match="takes one text and no conversation"):
-        body(make(EMBEDDINGS, request=request_))
-
-
-def test_an_embedding_has_no_output_schema() -> None:
-    with pytest.raises(SpecError, match="output_schema does not go with /v1/embeddings"):
-        body(make(EMBEDDINGS, request={"output_schema": LABEL}))
-
-
-@pytest.mark.parametrize("name", ["stream", "stream_options", "model", "messages", "input"])
-def test_an_extra_may_not_stream_or_replace_what_the_job_says(name: str) -> None:
-    with pytest.raises(SpecError, match=rf"parameters\.extra\.{name} "):
-        body(make(extra={name: True}))
-
-
-@pytest.mark.parametrize("said", [{"temperature": 1.0}, {"top_p": 0.5}, {"extra": {"top_p": 1}}])
-@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
-def test_gpt_6_samples_only_when_it_does_not_reason(
-    endpoint: str,
-    said: dict[str, Any],
-) -> None:
-    with pytest.raises(SpecError, match=r"gpt-6-mini refuses '(temperature|top_p)'"):
-        body(make(endpoint, model="gpt-6-mini", **said))
-    assert body(make(endpoint, model="gpt-6-mini", reasoning_effort="none", **said))
-    assert body(make(endpoint, model="gpt-5-mini", **said))
+# --- around the body ---------------------------------------------------------------------------
 
 
 def test_a_line_is_an_envelope_around_id_and_body() -> None:
@@ -219,116 +257,26 @@ def test_a_line_is_an_envelope_around_id_and_body() -> None:
 
 
 def test_limits_are_below_the_stricter_reading_of_200_mb() -> None:
-    assert OpenAIWire().limits(CHAT) == Limits(50_000, 190_000_000)
+    for endpoint in ENDPOINTS["openai"]:
+        assert OpenAIWire().limits(endpoint) == Limits(50_000, 190_000_000)
 
 
-def test_it_is_a_codec_with_a_decoder() -> None:
+def test_it_is_a_codec_without_options_of_a_batch() -> None:
     codec: Codec = OpenAIWire()
+    job = make()
     assert codec.name == "openai"
-    assert "SELECT" in codec.decode_sql(CHAT).upper()
+    assert codec.options(job, job.targets[0]) == {}
+    for endpoint in ENDPOINTS["openai"]:
+        assert "SELECT" in codec.decode_sql(endpoint)
 
 
-class Kind(BaseModel):
-    kind: Literal["a"] = "a"
-
-
-class Other(BaseModel):
-    kind: Literal["b"]
-
-
-class Answer(BaseModel):
-    label: Literal["x", "y"] = Field(description="Which.")
-    score: float = Field(default=0, ge=0, le=1)
-    note: str | None = None
-    kinds: list[Kind] = Field(default_factory=list)
-    one: Kind = Field(default=Kind(), description="A kind.")
-    either: Kind | Other = Field(discriminator="kind")
-
-
-def closed(schema: object) -> bool:
-    """Every object in *schema* is closed and requires all of its properties."""
-    if isinstance(schema, list):
-        return all(closed(part) for part in schema)
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object" and (
-        schema.get("additionalProperties") is not False
-        or schema["required"] != list(schema["properties"])
-    ):
-        return False
-    return all(closed(part) for part in schema.values())
-
-
-def test_a_pydantic_model_becomes_a_strict_schema() -> None:
-    schema = Answer.model_json_schema()
-    before = json.dumps(schema)
-    with pytest.raises(SpecError, match="#/properties/kinds"):
-        strict_schema(schema)  # a default_factory leaves no default in the schema
-    schema["required"].append("kinds")
-    strict = strict_schema(schema)
-    assert closed(strict)
-    text = json.dumps(strict)
-    assert not any(f'"{name}":' in text for name in ("default", "oneOf", "discriminator"))
-    assert strict["properties"]["one"]["description"] == "A kind."  # type: ignore[index, call-overload]
-    assert strict["properties"]["one"]["type"] == "object"  # type: ignore[index, call-overload]
-    schema["required"].remove("kinds")
-    assert json.dumps(schema) == before
-
-
-def test_a_schema_that_names_itself_stays_finite() -> None:
-    schema: dict[str, Any] = {"$ref": "#/$defs/Node", "$defs": {"Node": {**LABEL}}}
-    node = schema["$defs"]["Node"]
-    node["properties"] = {"next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}}
-    node["required"] = []
-    strict = strict_schema(schema)
-    assert strict["required"] == ["next"]
-    assert closed(strict)
-
-
-def test_one_part_of_all_of_is_that_part_and_words_of_a_path_are_unescaped() -> None:
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": {"x": {"allOf": [{"$ref": "#/$defs/a~1b"}], "title": "X"}},
-        "required": ["x"],
-        "$defs": {"a/b": {"type": "integer"}},
-    }
-    found = strict_schema(schema)["properties"]
-    assert found == {"x": {"type": "integer", "title": "X"}}
-
-
-@pytest.mark.parametrize(
-    ("schema", "path", "what"),
-    [
-        ({"type": "array", "items": {"type": "string"}}, "/", "the top is not an object"),
-        ({"anyOf": [LABEL]}, "/", "the top is not an object"),
-        ({**LABEL, "additionalProperties": True}, "/", "properties of any name"),
-        ({**LABEL, "properties": []}, "/", "malformed"),
-        ({**LABEL, "required": []}, "/properties/label", "may be left out"),
-        ({**LABEL, "not": {}}, "/", "'not'"),
-        ({"x": {"type": "object", "additionalProperties": {"type": "string"}}}, "/x", "any name"),
-        ({"x": {}}, "/x", "without a type"),
-        ({"x": True}, "/x", "allows anything"),
-        ({"x": {"type": "array"}}, "/x", "without `items`"),
-        ({"x": {"oneOf": [{"type": "null"}]}}, "/x", "'oneOf'"),
-        ({"x": {"allOf": [{"type": "null"}] * 2}}, "/x", "'allOf'"),
-        ({"x": {"type": "array", "items": {"anyOf": [{"if": {}}]}}}, "/x/items/anyOf/0", "'if'"),
-        ({"x": {"$ref": "#/$defs/nope", "title": "X"}}, "/x", "'#/\\$defs/nope'"),
-        ({"x": {"$ref": "http://x", "title": "X"}}, "/x", "'http://x'"),
-    ],
-)
-def test_what_strict_mode_refuses_is_named_by_its_path(
-    schema: dict[str, Any], path: str, what: str
-) -> None:
-    whole = schema if path == "/" or "type" in schema else _with_x(schema["x"])
-    where = path.replace("/x", "/properties/x", 1) if path.startswith("/x") else path
-    with pytest.raises(SpecError, match=f"output_schema at #{where}: .*{what}"):
-        strict_schema(whole)
-
-
-def _with_x(part: object) -> dict[str, Any]:
-    return {"type": "object", "properties": {"x": part}, "required": ["x"]}
-
-
-def test_an_enum_with_null_may_be_left_out() -> None:
-    schema = _with_x({"enum": ["a", None]}) | {"required": []}
-    assert strict_schema(schema)["required"] == ["x"]
+def test_every_topic_is_told_with_a_link_and_every_refusal_with_a_way_out() -> None:
+    assert CAPABILITIES.facts.keys() == set(TOPICS)
+    for fact in (*CAPABILITIES.facts.values(), *CAPABILITIES.caveats):
+        assert fact.link.startswith("https://")
+        assert fact.checked == "2026-11-21"
+    everywhere = frozenset.intersection(*CAPABILITIES.takes.values())
+    nowhere = set(FEATURES) - frozenset.union(*CAPABILITIES.takes.values())
+    assert not everywhere
+    assert nowhere <= CAPABILITIES.notes.keys()
+    assert CAPABILITIES.takes.keys() == set(ENDPOINTS["openai"]) == CAPABILITIES.limits.keys()

@@ -9,30 +9,36 @@ import pytest
 
 from batch_pipeline.errors import Unauthorized, UsageError
 from batch_pipeline.model import PROVIDERS
-from batch_pipeline.providers import registry
+from batch_pipeline.providers.registry import Registry
 from batch_pipeline_tests.providers.factories import KEY, make_patience
+
+REGISTRY = Registry()
+KEYS = {f"{name.upper()}_API_KEY": KEY for name in PROVIDERS}
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_every_provider_of_the_model_has_a_codec_and_a_client(name: str) -> None:
-    assert registry.codec(name).name == name
-    assert registry.client(name, {"OPENAI_API_KEY": KEY}).account
+    codec = REGISTRY.codec(name)
+    assert codec.name == codec.capabilities.provider == name
+    assert REGISTRY.client(name, KEYS).account
+    assert REGISTRY.price_provider(name) == name
 
 
 def test_a_client_takes_the_patience_it_is_given() -> None:
-    client = registry.client("openai", {"OPENAI_API_KEY": KEY}, patience=make_patience(tries=1))
+    client = REGISTRY.client("openai", KEYS, patience=make_patience(tries=1))
     assert "OpenAIClient" in repr(client)
 
 
 def test_an_unknown_provider_is_a_usage_error_that_lists_the_known_ones() -> None:
-    for ask in (lambda: registry.codec("opnai"), lambda: registry.client("opnai", {})):
-        with pytest.raises(UsageError, match=r"'opnai'.*Known providers: openai"):
+    for ask in (lambda: REGISTRY.codec("opnai"), lambda: REGISTRY.client("opnai", {})):
+        with pytest.raises(UsageError, match=r"'opnai'.*Did you mean 'openai'\? Known: openai"):
             ask()
 
 
-def test_a_missing_key_is_told_by_the_name_of_its_variable() -> None:
-    with pytest.raises(Unauthorized, match="OPENAI_API_KEY is not set or empty"):
-        registry.client("openai", {})
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_missing_key_is_told_by_the_name_of_its_variable(name: str) -> None:
+    with pytest.raises(Unauthorized, match=f"{name.upper()}_API_KEY is not set or empty"):
+        REGISTRY.client(name, {})
 
 
 def test_importing_the_registry_loads_no_sdk() -> None:

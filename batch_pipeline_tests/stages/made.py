@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_pipeline.model import Envelope, Hole, Limits, Tree
+from batch_pipeline.model import Destination, Envelope, Hole, Limits, Tree
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
-from batch_pipeline.stages.requests import RequestsBuilt, build_requests
+from batch_pipeline.stages.requests import Aim, RequestsBuilt, build_requests
 
 ENVELOPE = Envelope('{"custom_id":', ',"body":', "}\n")
 ROOMY = Limits(requests=50_000, bytes=190_000_000)
@@ -65,6 +65,25 @@ def opened(con: duckdb.DuckDBPyConnection, job: BatchJob) -> OpenedDataset:
     return open_dataset(con, job.dataset, job.partitions)
 
 
+def make_aim(  # noqa: PLR0913 - what tests vary
+    name: str = "openai/m",
+    *,
+    when: str | None = None,
+    model: str = "m",
+    body: Mapping[str, Tree] | None = None,
+    limits: Limits = ROOMY,
+    options: Mapping[str, str] | None = None,
+    envelope: Envelope = ENVELOPE,
+) -> Aim:
+    return Aim(
+        destination=Destination(name, "openai", model, "/v1/embeddings", dict(options or {})),
+        when=when,
+        body={"model": model, "input": Hole("{{ text }}")} if body is None else body,
+        envelope=envelope,
+        limits=limits,
+    )
+
+
 def build(  # noqa: PLR0913 - what tests vary
     con: duckdb.DuckDBPyConnection,
     job: BatchJob,
@@ -73,13 +92,14 @@ def build(  # noqa: PLR0913 - what tests vary
     partition: str = "all",
     limits: Limits = ROOMY,
     body: Mapping[str, Tree] | None = None,
+    aims: Sequence[Aim] | None = None,
 ) -> RequestsBuilt:
+    usual: Mapping[str, Tree] = {"model": "m", "input": Hole(job.request.prompt or "")}
+    asked = usual if body is None else body
     return build_requests(
         con,
         job=job,
-        body={"model": "m", "input": Hole(job.request.prompt or "")} if body is None else body,
-        envelope=ENVELOPE,
-        limits=limits,
+        aims=aims or [make_aim(body=asked, limits=limits)],
         selection=opened(con, job).select(partition),
         partition=partition,
         into=into,

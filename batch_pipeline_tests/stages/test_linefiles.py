@@ -20,7 +20,7 @@ SIZES = st.lists(st.integers(1, 20), max_size=12)
 def write(folder: Path, batches: list[list[int]], limits: Limits = ROOM) -> bytes:
     """Write lines of the given sizes, batch by batch; returns all their bytes."""
     whole = b""
-    with lines_written(folder, limits) as out:
+    with lines_written(folder, [limits]) as (out,):
         for sizes in batches:
             data = b"".join(bytes([65 + n % 26]) * size for n, size in enumerate(sizes))
             out.write(memoryview(data), np.cumsum([0, *sizes]))
@@ -74,11 +74,24 @@ def test_fewer_files_than_before_leave_none_of_the_old_ones(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.jsonl"]
 
 
+def test_each_target_has_files_of_its_own(tmp_path: Path) -> None:
+    with lines_written(tmp_path, [ROOM, ROOM, Limits(9, 40)]) as (one, _, three):
+        one.write(memoryview(b"a" * 40), np.array([0, 20, 40]))
+        three.write(memoryview(b"c" * 41), np.array([0, 20, 41]))
+    names = ["lines.jsonl", "lines.1.jsonl", "lines-1.jsonl", "lines-2.jsonl", "lines-2.1.jsonl"]
+    assert [path.name for path in line_files(tmp_path)] == names
+    assert [path.stat().st_size for path in line_files(tmp_path)] == [20, 20, 0, 20, 21]
+    (piece,) = Pieces(tmp_path, 2).between(20, 21)
+    assert (piece.path.name, piece.offset) == ("lines-2.1.jsonl", 0)
+    write(tmp_path, [[1]])
+    assert [path.name for path in line_files(tmp_path)] == ["lines.jsonl"]
+
+
 def test_a_failure_leaves_the_former_files(tmp_path: Path) -> None:
     former = write(tmp_path, [[20, 20]])
 
     def broken() -> None:
-        with lines_written(tmp_path, ROOM) as out:
+        with lines_written(tmp_path, [ROOM]) as (out,):
             out.write(memoryview(b"half"), np.array([0, 4]))
             raise RuntimeError("cut")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -28,6 +29,8 @@ from batch_pipeline_tests.stages.answered import (
     make_shard,
     not_run,
 )
+
+COMPLETED = RemoteStatus.COMPLETED
 
 
 @pytest.fixture
@@ -196,6 +199,57 @@ def test_a_full_queue_says_nothing_against_the_requests(back: Returned) -> None:
     assert back.rows()[0]["error_code"] == "token_limit_exceeded"
 
 
+def test_a_line_counts_more_than_the_blame_of_a_failed_batch(back: Returned) -> None:
+    named = BatchProblem("invalid_json_line", "not JSON", line=1)
+    back.decode(
+        ids(3),
+        [answer("row-0", "zero")],
+        [not_run("row-2", "batch_expired")],
+        observation=make_observation(RemoteStatus.FAILED, named),
+    )
+    assert kinds(back) == {"row-0": None, "row-1": "cancelled", "row-2": "expired"}
+    assert back.rows()[0]["text"] == "zero"
+
+
+@pytest.mark.parametrize(("file", "kind"), [("file", "cancelled"), ("", "rejected")])
+def test_a_failed_batch_that_ran_in_part_says_nothing_against_the_rest(
+    back: Returned, file: str, kind: str
+) -> None:
+    failed = make_observation(RemoteStatus.FAILED, BatchProblem("something_new", "m"))
+    back.decode(ids(2), [answer("row-0")], observation=replace(failed, output_file_id=file))
+    assert kinds(back) == {"row-0": None, "row-1": kind}
+    assert back.rows()[1]["error_message"] == "m"
+
+
+def test_problems_of_a_completed_batch_are_of_the_lines_they_name(back: Returned) -> None:
+    problems = (BatchProblem("http_400", "bad", line=2), BatchProblem(None, "2 rows failed"))
+    back.decode(ids(3), [answer("row-0")], observation=make_observation(COMPLETED, *problems))
+    assert kinds(back) == {"row-0": None, "row-1": "rejected", "row-2": "missing"}
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_an_answer_of_tool_calls_alone_is_not_judged(tmp_path: Path, text: str | None) -> None:
+    back = Returned(tmp_path, schema=SCHEMA)
+    good = '{"label": "ham", "count": 1}'
+    decoded = back.decode(
+        ids(3),
+        [
+            answer("row-0", text, finish="tool_calls", tool_calls=[CALL]),
+            answer("row-1", "well, I call", finish="tool_calls", tool_calls=[CALL]),
+            answer("row-2", good),
+        ],
+    )
+    called, both, said = back.rows()
+    assert (called["status"], called["output"]) == ("succeeded", None)
+    assert json.loads(called["tool_calls"]) == [{"id": "c", "name": "f", "arguments": '{"a":1}'}]
+    assert (both["failure"], both["output"]) == ("invalid", None)
+    assert (said["output"], said["tool_calls"]) == ('{"label":"ham","count":1}', None)
+    assert decoded.by_failure == {"invalid": 1}
+
+
 def test_an_answer_is_checked_against_the_schema_and_keeps_its_text(tmp_path: Path) -> None:
     back = Returned(tmp_path, schema=SCHEMA)
     good, bad = '{"label": "ham", "count": 1}', '{"label": "ham"}'
@@ -289,7 +343,7 @@ FAILED = st.builds(
 LINES = st.lists(WHOLE | CUT | FAILED | SPOILED, max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(output=LINES, error=LINES, status=st.sampled_from(RemoteStatus))
 def test_whatever_comes_back_every_request_has_exactly_one_outcome(
     output: list[bytes], error: list[bytes], status: RemoteStatus
@@ -311,7 +365,7 @@ def test_whatever_comes_back_every_request_has_exactly_one_outcome(
         assert answered + decoded.duplicates + decoded.unknown == len(lines)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.binary(max_size=300))
 def test_arbitrary_bytes_are_never_a_crash(data: bytes) -> None:
     with folder() as path:

@@ -163,7 +163,7 @@ def test_by_hand_kinds_and_a_run_narrow_what_failed(world: World) -> None:
     assert attempts(world.choose(*outcomes, only=all_three)) == {}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.sets(st.integers(0, 9)),
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from([*KINDS, "ok"]), st.integers(1, 4))),

@@ -22,14 +22,14 @@ GOOD = '{"label": "ham", "count": 1}'
 COST = Decimal("0.000005600")
 
 
-def report_of(back: Returned, **changed: bool) -> CostReport:
+def report_of(back: Returned, *, simulated: bool = False) -> CostReport:
     return cost_report(
         CON,
         job="job",
         results={"all": back.results},
         outcomes=back.outcomes,
         priced=Prices(ON),
-        **changed,
+        simulated=simulated,
     )
 
 

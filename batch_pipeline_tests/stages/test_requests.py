@@ -57,15 +57,17 @@ def test_a_row_becomes_a_line_and_a_row_of_the_request_table(tmp_path: Path) -> 
             "key": "a/b c",
             "custom_id": f"a-b-c-{digest[:16]}",
             "content_hash": hashlib.sha256(body.encode()).hexdigest(),
+            "target": "openai/m",
             "offset": 0,
             "bytes": len(line),
             "rejected": None,
         }
     ]
     assert (made.requests, made.rejected, made.bytes) == (1, 0, len(line))
+    assert made.by_target == {"openai/m": 1}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(KEYS, st.data())
 def test_every_row_is_in_the_table_once_and_every_fitting_line_in_the_file(
     tmp_path_factory: pytest.TempPathFactory, keys: list[str], data: st.DataObject

@@ -57,7 +57,7 @@ def test_results_have_their_columns_in_order_and_say_their_version(back: Returne
     back.land()
     schema = pq.read_schema(back.results)
     assert schema.names == ["id", *(name for name in RESULT_COLUMNS if name != "embedding")]
-    assert schema.metadata[b"batch_pipeline.results"] == b"1"
+    assert schema.metadata[b"batch_pipeline.results"] == b"2"
     assert schema.field("id").type == pa.int32()
     assert schema.field("cost_usd").type == pa.decimal128(18, 9)
     fields = {field.name: field.type for field in schema.field("output").type}
@@ -118,6 +118,54 @@ def test_embeddings_land_as_vectors(tmp_path: Path) -> None:
     (row,) = back.landed()
     assert row["embedding"] == [1.0, 2.0]
     assert (row["cost_usd"], row["price_source"]) == (Decimal("0.000001"), "assumed_half")
+
+
+def vector(custom_id: str, *numbers: float) -> bytes:
+    body = {"model": "e", "data": [{"embedding": numbers}], "usage": {"prompt_tokens": 1}}
+    return line(custom_id, body)
+
+
+def test_vectors_of_one_length_land_as_lists_of_that_size(tmp_path: Path) -> None:
+    back = Returned(tmp_path, endpoint="/v1/embeddings")
+    back.ask(ids(4), rejected={"row-3": "too long"})
+    back.decode(ids(3), [vector("row-0", 1, 2), vector("row-2", 3, 4)])
+    back.decode(["row-7"], [vector("row-7", 1, 2, 3)], partition="another")
+    landed = back.land(embeddings=True)
+    assert (landed.succeeded, landed.failed) == (2, 2)
+    assert pq.read_schema(back.results).field("embedding").type == pa.list_(pa.float32(), 2)
+    assert [row["embedding"] for row in back.landed()] == [[1, 2], None, [3, 4], None]
+
+
+@pytest.mark.parametrize("block", [1, 1 << 14])
+def test_vectors_of_several_lengths_land_as_plain_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(results, "_BLOCK_ROWS", block)
+    back = Returned(tmp_path, endpoint="/v1/embeddings")
+    back.ask(ids(2))
+    back.decode(ids(2), [vector("row-0", 1, 2), vector("row-1", 3)])
+    assert back.land(embeddings=True).succeeded == 2
+    assert pq.read_schema(back.results).field("embedding").type == pa.list_(pa.float32())
+    assert [row["embedding"] for row in back.landed()] == [[1, 2], [3]]
+
+
+def test_without_any_vector_the_column_is_a_plain_list_of_nulls(tmp_path: Path) -> None:
+    back = Returned(tmp_path, endpoint="/v1/embeddings")
+    back.ask(ids(1))
+    back.decode(ids(1), [not_run("row-0", "x")])
+    back.land(embeddings=True)
+    assert back.landed()[0]["embedding"] is None
+    assert pq.read_schema(back.results).field("embedding").type == pa.list_(pa.float32())
+
+
+def test_tool_calls_land_beside_the_text(back: Returned) -> None:
+    back.ask(ids(1))
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    back.decode(ids(1), [answer("row-0", None, finish="tool_calls", tool_calls=[call])])
+    assert back.land().succeeded == 1
+    (row,) = back.landed()
+    assert json.loads(row["tool_calls"])[0]["name"] == "f"
+    assert (row["text"], row["output"]) == (None, None)
 
 
 def test_a_success_beats_a_later_failure_and_else_the_latest_attempt_counts(back: Returned) -> None:
@@ -280,7 +328,7 @@ def test_many_blocks_and_scattered_retries_keep_the_order(
     assert all(row["text"] is None or row["text"].endswith(row["custom_id"]) for row in rows)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     attempts=st.lists(st.lists(st.sampled_from(ids(6)), unique=True, min_size=1), max_size=4),
     good=st.sets(st.sampled_from(ids(6))),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,15 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import Limits, Shard, ShardState
+from batch_pipeline.model import Hole, Limits, Shard, ShardState
 from batch_pipeline.stages import columns, named
+from batch_pipeline.stages.aims import Aim
 from batch_pipeline.stages.shards import Pending, choose, cut, split
-from batch_pipeline_tests.stages.made import ROOMY, build, connected, make_job, write
+from batch_pipeline_tests.stages.made import (
+    ROOMY,
+    build,
+    connected,
+    make_aim,
+    make_job,
+    write,
+)
 
 DAILY = {"kind": "daily", "column": "day", "start": "2026-01-01"}
 
 
-def made(root: Path, days: list[list[str]], limits: Limits = ROOMY) -> list[Path]:
+def made(
+    root: Path, days: list[list[str]], limits: Limits = ROOMY, aims: Sequence[Aim] = ()
+) -> list[Path]:
     """Request tables of days, each a list of texts."""
     for day, texts in enumerate(days, start=1):
         rows = {"id": [f"row/{n}" for n in range(len(texts))], "text": texts}
@@ -26,7 +38,10 @@ def made(root: Path, days: list[list[str]], limits: Limits = ROOMY) -> list[Path
     job = make_job(root / "in", partitions=DAILY)
     names = [f"2026-01-{day:02}" for day in range(1, len(days) + 1)]
     with connected() as con:
-        return [build(con, job, root / name, partition=name, limits=limits).table for name in names]
+        return [
+            build(con, job, root / name, partition=name, limits=limits, aims=aims).table
+            for name in names
+        ]
 
 
 def chosen(tables: list[Path]) -> Pending:
@@ -36,16 +51,8 @@ def chosen(tables: list[Path]) -> Pending:
         )
 
 
-def cut_into(into: Path, pending: Pending, limits: Limits = ROOMY, model: str = "m") -> list[Shard]:
-    return cut(
-        pending,
-        limits=limits,
-        job="job",
-        provider="openai",
-        model=model,
-        endpoint="/v1/embeddings",
-        into=into,
-    )
+def cut_into(into: Path, pending: Pending, limits: Limits = ROOMY) -> list[Shard]:
+    return cut(pending, limits=lambda _: limits, job="job", into=into)
 
 
 def lines_of(into: Path, shard: Shard) -> list[bytes]:
@@ -86,7 +93,7 @@ def test_a_shard_is_what_its_row_says(tmp_path: Path) -> None:
     assert [row["offset"] for row in rows] == [0, rows[0]["bytes"], shard.bytes - known[2]["bytes"]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.lists(st.text("ab", max_size=60), max_size=12), min_size=1, max_size=3),
     st.integers(1, 7),
@@ -125,12 +132,34 @@ def test_cutting_again_leaves_the_shard_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "shards").iterdir()] == [shard.shard_id]
 
 
-def test_another_model_is_another_shard(tmp_path: Path) -> None:
-    pending = chosen(made(tmp_path, [["a"]]))
-    (one,) = cut_into(tmp_path / "shards", pending)
-    (two,) = cut_into(tmp_path / "shards", pending, model="n")
-    assert one.shard_id != two.shard_id
-    assert one.digest == two.digest
+def test_equal_lines_to_another_model_or_with_other_options_are_other_shards(
+    tmp_path: Path,
+) -> None:
+    body = {"input": Hole("{{ text }}")}
+    ways: list[dict[str, Any]] = [
+        {},
+        {"model": "n"},
+        {"options": {"betas": "x", "timeout_hours": "9"}},
+        {"options": {"timeout_hours": "9", "betas": "y"}},
+    ]
+    shards = []
+    for number, way in enumerate(ways):
+        tables = made(tmp_path / str(number), [["a"]], aims=[make_aim(body=body, **way)])
+        shards += cut_into(tmp_path / "shards", chosen(tables))
+    assert len({shard.shard_id for shard in shards}) == len(ways)
+    assert len({shard.digest for shard in shards}) == 1
+    assert [shard.model for shard in shards] == ["m", "n", "m", "m"]
+    assert [shard.options for shard in shards] == [way.get("options", {}) for way in ways]
+    parts = ["job", "1", "openai", "m", "/v1/embeddings", shards[2].digest]
+    named = "\x1f".join([*parts, '{"betas": "x", "timeout_hours": "9"}'])
+    assert shards[2].shard_id == hashlib.sha256(named.encode()).hexdigest()[:20]
+
+
+def test_the_halves_of_a_shard_keep_its_options(tmp_path: Path) -> None:
+    aims = [make_aim(options={"timeout_hours": "9"})]
+    (whole,) = cut_into(tmp_path / "shards", chosen(made(tmp_path, [["a", "b"]], aims=aims)))
+    halves = split(whole, folder=tmp_path / "shards")
+    assert [half.options for half in halves] == [{"timeout_hours": "9"}] * 2
 
 
 def test_gaps_between_lines_are_left_out_and_row_groups_crossed(

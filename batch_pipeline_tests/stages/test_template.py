@@ -99,7 +99,7 @@ def by_jinja(source: str, row: Mapping[str, object]) -> str:
     return str(render(parsed(source), batch, ["id"])[0].as_py())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=8))
 def test_every_twin_gives_the_text_that_jinja_gives(rows: list[dict[str, object]]) -> None:
     table = pa.Table.from_pylist([{"id": n, **row} for n, row in enumerate(rows)], SCHEMA)
@@ -109,7 +109,7 @@ def test_every_twin_gives_the_text_that_jinja_gives(rows: list[dict[str, object]
         assert list(texts) == [by_jinja(source, row) for source in WITH_TWIN]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=8), ODD)
 def test_the_json_of_a_body_reads_back_as_what_jinja_renders(
     rows: list[dict[str, object]], fixed: str

@@ -34,7 +34,7 @@ def test_a_ledger_makes_its_folder_and_is_there_when_it_is_opened_again(tmp_path
 
 @pytest.mark.parametrize(
     ("version", "remedy"),
-    [(SCHEMA_VERSION + 1, "Upgrade batch_pipeline"), (SCHEMA_VERSION - 1, "Finish its batches")],
+    [(SCHEMA_VERSION + 1, "Upgrade batch_pipeline"), (0, "Finish its batches")],
 )
 def test_a_ledger_of_another_version_is_refused_with_what_to_do(
     url: str, version: int, remedy: str
@@ -45,6 +45,29 @@ def test_a_ledger_of_another_version_is_refused_with_what_to_do(
     opened.close()
     with pytest.raises(StoreError, match=f"schema version {version}.*{remedy}"):
         Ledger.open(url)
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_all(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger.open(url) as first:
+        first.plan([make_shard()], now=NOON)
+    with sqlite3.connect(tmp_path / "ledger.db") as old:
+        old.execute("DROP TABLE canaries")
+        for table, column in (
+            ("shards", "options"),
+            ("shards", "canary"),
+            ("batches", "results_until"),
+            ("partitions", "deferred"),
+        ):
+            old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        old.execute("UPDATE meta SET schema_version = 1")
+    with Ledger.open(url) as upgraded:
+        (shard,) = upgraded.shards(JOB)
+        assert (shard.options, shard.canary) == ({}, None)
+        assert upgraded.partition(JOB, "p1").deferred == 0
+        assert upgraded.canaries.decided(JOB, "v") is None
+    with Ledger.open(url) as again:
+        assert again.shards(JOB) == [shard]
 
 
 def test_a_summary_of_many_partitions_is_one_query(url: str) -> None:

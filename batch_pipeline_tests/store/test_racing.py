@@ -204,7 +204,7 @@ class TwoLedgersOnOneFile(RuleBasedStateMachine):
 
 TestTwoLedgersOnOneFile: Callable[[], object] = TwoLedgersOnOneFile.TestCase
 TwoLedgersOnOneFile.TestCase.settings = settings(
-    max_examples=15,
+    max_examples=10,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -1,0 +1,129 @@
+"""New request content goes out with its first rows alone; what is learned of them is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+
+from batch_pipeline.model import CanaryRecord, CanaryVerdict, Shard, ShardState
+from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.canary import HELD, Gate, gate, judged
+from batch_pipeline.spec import Canary
+from batch_pipeline.stages.pending import Pending
+from batch_pipeline.stages.sample import Sample, sample
+
+log = logging.getLogger("batch_pipeline")
+
+
+def admitted(
+    work: Workplace, asked: Canary, pending: Pending, partitions: Sequence[str]
+) -> tuple[Pending, bool]:
+    """What of *pending* may be sent now, and whether that is the canary itself.
+
+    Notes in the ledger how many rows of each partition wait, and holds them when it failed.
+    """
+    where = _gate(work, asked)
+    now = pending
+    if where is Gate.FIRST:
+        now, rest = pending.first_of_each(asked.requests)
+    elif where is Gate.OPEN:
+        rest = pending.between(0, 0)
+    else:
+        now, rest = pending.between(0, 0), pending
+    waiting = np.bincount(rest.table, minlength=len(partitions)).tolist()
+    by_partition = dict(zip(partitions, waiting, strict=True))
+    work.ledger.canaries.defer(work.job.name, by_partition, now=work.now())
+    if where is Gate.HELD:
+        held = [name for name, rows in by_partition.items() if rows]
+        work.ledger.hold(work.job.name, held, reason=_reason(work), now=work.now())
+    return now, where is Gate.FIRST
+
+
+def release(work: Workplace) -> CanaryRecord | None:
+    """Let the rows that a failed canary holds go; None when none is held."""
+    ledger, job = work.ledger, work.job
+    decided = ledger.canaries.decided(job.name, job.version)
+    if decided is None or decided.verdict is not CanaryVerdict.HELD:
+        return None
+    released = replace(decided, verdict=CanaryVerdict.RELEASED)
+    ledger.canaries.judge(released, now=work.now())
+    held = [
+        counts.partition
+        for counts in ledger.partitions(job.name)
+        if counts.held is not None and counts.held.startswith(HELD)
+    ]
+    ledger.hold(job.name, held, reason=None, now=work.now())
+    return released
+
+
+def _gate(work: Workplace, asked: Canary) -> Gate:
+    job, ledger = work.job, work.ledger
+    decided = ledger.canaries.decided(job.name, job.version)
+    shards = [] if decided else _shards(work)
+    where = gate(decided, Counter(shard.state for shard in shards))
+    if where is not Gate.JUDGE:
+        return where
+    record = _judged(work, asked, shards)
+    ledger.canaries.judge(record, now=work.now())
+    log.info("canary judged", extra={"job": job.name, "verdict": record.verdict.value})
+    return gate(record, {})
+
+
+def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRecord:
+    job = work.job
+    files = [
+        work.store.outcomes_file(job.name, shard.shard_id)
+        for shard in shards
+        if shard.state is ShardState.COLLECTED
+    ]
+    with work.duckdb() as con:
+        seen = sample(con, files)
+    verdict, reason = judged(
+        seen.requests,
+        seen.by_failure,
+        max_failed_ratio=asked.max_failed_ratio,
+        release=asked.release,
+    )
+    return CanaryRecord(
+        job=job.name,
+        version=job.version,
+        verdict=verdict,
+        reason=f"{reason}{_learned(work, seen)}",
+        requests=seen.requests,
+        failed=sum(seen.by_failure.values()),
+        mean_input_tokens=seen.mean_input_tokens,
+        mean_output_tokens=seen.mean_output_tokens,
+    )
+
+
+def _learned(work: Workplace, seen: Sample) -> str:
+    """What a row of this content comes to, as far as the sample tells."""
+    if seen.mean_output_tokens is None:
+        return ""
+    said = f" An answer has {seen.mean_output_tokens:,.0f} tokens on average"
+    cost = seen.cost_per_row(work.prices)
+    return f"{said}." if cost is None else f"{said}; 1,000 rows cost about ${_shown(cost * 1000)}."
+
+
+def _shown(dollars: Decimal) -> str:
+    return f"{dollars:.4f}" if dollars < 1 else f"{dollars:,.2f}"
+
+
+def _shards(work: Workplace) -> list[Shard]:
+    states = [state for state in ShardState if state is not ShardState.CANCELLED]
+    every = work.ledger.shards(work.job.name, states=states)
+    return [shard for shard in every if shard.canary == work.job.version]
+
+
+def _reason(work: Workplace) -> str:
+    decided = work.ledger.canaries.decided(work.job.name, work.job.version)
+    why = "" if decided is None else decided.reason
+    return (
+        f"{HELD}: {why} The other rows are not sent. Look at its results; then change the request, "
+        f"or let them go with `batch-pipeline release {work.job.name}`."
+    )

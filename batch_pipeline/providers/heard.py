@@ -1,0 +1,89 @@
+"""What came back in place of an answer, in no provider's words, and the error it becomes.
+
+The SDKs' exceptions hold the request and so the key: they are read and then dropped, never
+chained, and what a provider said is scrubbed before it is repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from batch_pipeline.errors import (
+    Ambiguous,
+    NotFound,
+    OutOfCredit,
+    ProviderError,
+    Refused,
+    Throttled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+
+LONGEST_QUOTE = 500  # characters of a provider's message that we repeat
+_NEXT: dict[type[ProviderError], str] = {
+    Unauthorized: "Check {settings} and what the key may do; batches already sent go on without "
+    "it.",
+    OutOfCredit: "Add credit or raise the limit in {title}'s billing settings, then submit again; "
+    "batches already sent go on.",
+    Throttled: "Nothing was done; the same call may be made again later.",
+    TooLarge: "Cut the shard in two.",
+    NotFound: "It may have expired, or belong to another key, project or base URL than ours.",
+    Refused: "The same call would be refused again: change what the message names.",
+    Unavailable: "The call costs nothing and may be made again.",
+    Ambiguous: "The batch may exist: look for it before anything is sent again.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came back in place of an answer; *status* is None when nothing whole did."""
+
+    message: str
+    status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Whose errors they are: a service's name, its title, and the variables that set it up."""
+
+    name: str
+    title: str
+    settings: str
+
+    def error(self, kind: type[ProviderError], what: str, heard: Said) -> ProviderError:
+        """The error of class *kind* about the call *what*."""
+        then = _NEXT[kind].format(settings=self.settings, title=self.title)
+        message = f"{self.name}: {what} failed: {heard.message.rstrip('.')}. {then}"
+        if kind is Throttled:
+            return Throttled(message, retry_after=heard.retry_after)
+        return kind(message)
+
+
+def scrubber(key: str) -> Callable[[str], str]:
+    """A function that takes *key*, and what looks like one, out of a text."""
+
+    def scrub(text: str) -> str:
+        if len(key) >= 8:  # noqa: PLR2004 - a shorter one is no key, and would tear up the text
+            text = text.replace(key, "<key>")
+        text = re.sub(r"(?i)(api key provided:?\s+)\S+", r"\1<key>", text)
+        return re.sub(r"\bsk-[\w*.-]+", "<key>", text)
+
+    return scrub
+
+
+def quoted(text: object) -> str:
+    """A provider's words on one line, and not too many of them."""
+    return " ".join(str(text).split())[:LONGEST_QUOTE]
+
+
+def cut_short(received: int, headers: Mapping[str, str]) -> Said | None:
+    """What to say of an answer that promised another number of bytes than came over the wire."""
+    promised = headers.get("content-length", "")
+    if not promised.isdecimal() or int(promised) == received:
+        return None
+    return Said(f"{received} of {promised} bytes came")

@@ -1,0 +1,124 @@
+"""Mistral's JSON answers, parsed once: only the fields we rely on, into our own nouns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus
+from batch_pipeline.providers.mistral_facts import RESULT_HOURS
+
+HOURS = "timeout_hours"
+"""The window's name in the metadata we send: Mistral's own object does not repeat it."""
+
+_STATUS = {
+    "QUEUED": RemoteStatus.VALIDATING,
+    "RUNNING": RemoteStatus.RUNNING,
+    "SUCCESS": RemoteStatus.COMPLETED,
+    "FAILED": RemoteStatus.FAILED,
+    "TIMEOUT_EXCEEDED": RemoteStatus.EXPIRED,
+    "CANCELLATION_REQUESTED": RemoteStatus.ENDING,
+    "CANCELLED": RemoteStatus.CANCELLED,
+}
+_KEPT = timedelta(hours=RESULT_HOURS)
+_HTTP = re.compile(r"status code: (\d{3})")
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    count: int | None = None
+
+
+class Job(msgspec.Struct):
+    """Mistral's batch job."""
+
+    id: str
+    status: str
+    created_at: int  # unix seconds, as all its times
+    input_files: list[str] | None = None
+    output_file: str | None = None
+    error_file: str | None = None
+    completed_at: int | None = None
+    total_requests: int | None = None
+    succeeded_requests: int | None = None
+    failed_requests: int | None = None
+    errors: list[_Error] | None = None
+    metadata: dict[str, object] | None = None
+
+
+class Page(msgspec.Struct):
+    """One page of the list of jobs, newest first; `total` counts those on all pages."""
+
+    total: int
+    data: list[Job] | None = None
+
+
+class File(msgspec.Struct):
+    """Mistral's file object."""
+
+    id: str
+
+
+class Deleted(msgspec.Struct):
+    """The answer to the deletion of a file or a job."""
+
+    id: str
+
+
+def observation(job: Job) -> Observation:
+    """What the job says, in our words."""
+    status = _STATUS.get(job.status, RemoteStatus.UNKNOWN)
+    created, ended = datetime.fromtimestamp(job.created_at, UTC), _utc(job.completed_at)
+    metadata = {name: str(value) for name, value in (job.metadata or {}).items()}
+    return Observation(
+        batch_id=job.id,
+        status=status,
+        raw_status=job.status,
+        total=job.total_requests or 0,
+        completed=job.succeeded_requests or 0,
+        failed=job.failed_requests or 0,
+        created_at=created,
+        ended_at=ended,
+        expires_at=_expiry(created, metadata),
+        results_until=ended + _KEPT if ended and status in TERMINAL else None,
+        input_file_id=next(iter(job.input_files or ()), None),
+        output_file_id=job.output_file or None,
+        error_file_id=job.error_file or None,
+        problems=_problems(job) if status is RemoteStatus.FAILED else (),
+        metadata=metadata,
+    )
+
+
+def _utc(seconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def _expiry(created: datetime, metadata: Mapping[str, str]) -> datetime | None:
+    hours = metadata.get(HOURS, "")
+    return created + timedelta(hours=int(hours)) if re.fullmatch(r"[0-9]{1,4}", hours) else None
+
+
+def _problems(job: Job) -> tuple[BatchProblem, ...]:
+    """Why a job failed. In other statuses the list only sums up rows, which say more themselves."""
+    return tuple(
+        BatchProblem(code=_code(job, each.message or ""), message=each.message or "(no message)")
+        for each in job.errors or ()
+    )
+
+
+def _code(job: Job, message: str) -> str:
+    """Whose fault it was, in the words for codes that the stages know.
+
+    Only a 4xx says something against the requests. An unpaid bill is only one while there is
+    nothing to fetch: what was answered before it counts more.
+    """
+    found = _HTTP.search(message)
+    status = int(found[1]) if found else 500
+    answered = job.output_file or job.error_file or job.succeeded_requests
+    if status == 402 and not answered:  # noqa: PLR2004 - Payment Required
+        return "insufficient_quota"
+    passes = status in {402, 408, 409, 429} or not 400 <= status < 500  # noqa: PLR2004 - 4xx
+    return "server_error" if passes else f"http_{status}"

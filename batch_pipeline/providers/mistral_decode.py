@@ -1,0 +1,222 @@
+"""Mistral result lines to outcome columns: one DuckDB query per endpoint, pure text.
+
+The relation `lines(line, source, position)` holds one result line a row; `line` may be null or no
+JSON at all. An error row's body is JSON inside a string: a body that names no model is looked at
+again for that. Of several choices the first counts. A row keeps its tokens and its text whatever
+its failure is.
+"""
+# ruff: noqa: S608 - every part of the queries is a literal of this file
+
+from __future__ import annotations
+
+import json
+
+from batch_pipeline.errors import SpecError
+from batch_pipeline.providers.mistral_facts import CHAT, EMBEDDINGS, MODERATIONS, OCR
+
+_CACHED = {"cached_tokens": "VARCHAR"}
+_USAGE: dict[str, object] = {
+    "prompt_tokens": "VARCHAR",
+    "completion_tokens": "VARCHAR",
+    "prompt_tokens_details": _CACHED,
+    "prompt_token_details": _CACHED,  # so written by the embeddings' documentation
+}
+_BODIES: dict[str, dict[str, object]] = {
+    CHAT: {
+        "choices": [
+            {"message": {"content": "JSON", "tool_calls": "JSON"}, "finish_reason": "VARCHAR"}
+        ],
+        "usage": _USAGE,
+    },
+    EMBEDDINGS: {"data": [{"embedding": "JSON"}], "usage": _USAGE},
+    MODERATIONS: {"results": ["JSON"], "usage": _USAGE},
+    OCR: {"pages": [{"markdown": "VARCHAR"}], "usage": _USAGE},
+}
+_ERROR: dict[str, object] = {
+    "object": "VARCHAR",
+    "message": "JSON",
+    "detail": "JSON",
+    "error": "JSON",
+    "type": "VARCHAR",
+    "code": "VARCHAR",
+}
+_PARTS = '[{"type":"VARCHAR","text":"VARCHAR"}]'
+_CALLS = '[{"id":"VARCHAR","function":{"name":"VARCHAR","arguments":"JSON"}}]'
+
+# Content is a text, or parts of which only those of type text are the answer: others are thoughts
+# and references. Arguments are JSON text for every provider, though Mistral may send an object.
+_CHAT_FIELDS = f"""
+    SELECT * EXCLUDE (words),
+        CASE WHEN len(calls) > 0 THEN nullif(words, '') ELSE words END AS text,
+        CASE WHEN len(calls) > 0 THEN to_json([
+            {{'id': call.id, 'name': call.function.name, 'arguments': coalesce(
+                CASE WHEN json_type(call.function.arguments) = 'VARCHAR'
+                    THEN call.function.arguments ->> '$'
+                    ELSE call.function.arguments::VARCHAR END, '{{}}')}}
+            FOR call IN calls
+        ])::VARCHAR END AS tool_calls,
+        NULL::FLOAT[] AS embedding,
+        choice.finish_reason AS finish_reason,
+        body.usage.completion_tokens AS output_tokens
+    FROM (
+        SELECT *,
+            CASE json_type(content)
+                WHEN 'VARCHAR' THEN content ->> '$'
+                WHEN 'ARRAY' THEN list_aggregate(
+                    [part.text FOR part IN json_transform(content, '{_PARTS}')
+                        IF part.type = 'text'], 'string_agg', '')
+            END AS words,
+            CASE WHEN json_type(choice.message.tool_calls) = 'ARRAY'
+                THEN json_transform(choice.message.tool_calls, '{_CALLS}') END AS calls
+        FROM (
+            SELECT *, body.choices[1] AS choice, body.choices[1].message.content AS content
+            FROM head
+        )
+    )
+"""
+
+# A vector in base64 stays as it came, in `text`; one with a hole in it is no vector.
+_EMBEDDINGS_FIELDS = """
+    SELECT * EXCLUDE (numbers),
+        CASE WHEN json_type(vector) = 'VARCHAR' THEN vector ->> '$' END AS text,
+        NULL::VARCHAR AS tool_calls,
+        CASE WHEN len(numbers) > 0 AND len(numbers) = list_count(numbers)
+            THEN numbers END AS embedding,
+        NULL::VARCHAR AS finish_reason,
+        coalesce(body.usage.completion_tokens,
+            CASE WHEN body.usage.prompt_tokens IS NOT NULL THEN '0' END) AS output_tokens
+    FROM (
+        SELECT *,
+            TRY_CAST(CASE WHEN json_type(vector) = 'ARRAY' THEN vector END AS FLOAT[]) AS numbers
+        FROM (SELECT *, body.data[1].embedding AS vector FROM head)
+    )
+"""
+
+_NO_FIELDS = """
+        NULL::VARCHAR AS tool_calls,
+        NULL::FLOAT[] AS embedding,
+        NULL::VARCHAR AS finish_reason,
+        body.usage.completion_tokens AS output_tokens
+    FROM head
+"""
+_MODERATIONS_FIELDS = f"""
+    SELECT *,
+        CASE WHEN json_type(body.results[1]) = 'OBJECT'
+            THEN body.results[1]::VARCHAR END AS text,
+        {_NO_FIELDS}
+"""
+# A document without a word on it is an answer too.
+_OCR_FIELDS = f"""
+    SELECT *,
+        CASE WHEN body.pages IS NOT NULL THEN coalesce(list_aggregate(
+            [page.markdown FOR page IN body.pages], 'string_agg', chr(10) || chr(10)), '')
+        END AS text,
+        {_NO_FIELDS}
+"""
+
+_FIELDS = {
+    CHAT: _CHAT_FIELDS,
+    EMBEDDINGS: _EMBEDDINGS_FIELDS,
+    MODERATIONS: _MODERATIONS_FIELDS,
+    OCR: _OCR_FIELDS,
+}
+
+# 4xx means that the request is at fault, except for timeouts, conflicts and rate limits, which
+# pass; 200 and an error is still an error.
+_FAILURE = """
+    CASE
+        WHEN custom_id IS NULL THEN 'unreadable'
+        WHEN http BETWEEN 400 AND 499 AND http NOT IN (408, 409, 429) THEN 'rejected'
+        WHEN http NOT BETWEEN 200 AND 299 OR row_failed OR body_failed THEN 'errored'
+        WHEN http IS NULL THEN 'unreadable'
+        WHEN coalesce(text, tool_calls, embedding::VARCHAR, finish_reason) IS NULL
+            THEN 'unreadable'
+        WHEN finish_reason IN ('length', 'model_length') THEN 'truncated'
+        WHEN finish_reason = 'content_filter' THEN 'refused'
+        WHEN finish_reason = 'error' THEN 'errored'
+    END
+"""
+
+
+def decode_sql(endpoint: str) -> str:
+    """A SELECT from `lines` to position, custom_id, status, failure and what the row says.
+
+    A line that is no JSON, has no custom_id or no known shape comes out as failure `unreadable`.
+    """
+    if endpoint not in _FIELDS:
+        known = ", ".join(_FIELDS)
+        raise SpecError(f"Mistral results of endpoint {endpoint!r} cannot be read. Known: {known}.")
+    body = {"model": "VARCHAR", **_ERROR, **_BODIES[endpoint]}
+    reply = {
+        "custom_id": "VARCHAR",
+        "error": "JSON",
+        "response": {"status_code": "VARCHAR", "body": body},
+    }
+    return f"""
+WITH parsed AS (
+    SELECT position, line, TRY(json_transform(line, '{json.dumps(reply)}')) AS reply FROM lines
+), quoted AS (
+    SELECT position, reply,
+        CASE WHEN reply.custom_id IS NOT NULL AND reply.response.body.model IS NULL
+            THEN TRY(line ->> '$.response.body') END AS quote
+    FROM parsed
+), head AS (
+    SELECT position,
+        nullif(reply.custom_id, '') AS custom_id,
+        TRY_CAST(reply.response.status_code AS INTEGER) AS http,
+        CASE WHEN quote IS NULL THEN reply.response.body
+            ELSE TRY(json_transform(quote, '{json.dumps(body)}')) END AS body,
+        quote,
+        reply.error AS row_error
+    FROM quoted
+), fields AS ({_FIELDS[endpoint]}), coded AS (
+    SELECT *,
+        body.model AS model,
+        body.usage.prompt_tokens AS input_tokens,
+        coalesce(body.usage.prompt_tokens_details.cached_tokens,
+            body.usage.prompt_token_details.cached_tokens) AS cached_input_tokens,
+        {_given("row_error")} AS row_failed,
+        {_given("body.error")} OR coalesce(body.object = 'error', false) AS body_failed,
+        coalesce({_member("row_error", "code")}, nullif(body.code, ''), nullif(body.type, ''),
+            {_member("body.error", "code")}, {_member("body.error", "type")},
+            CASE WHEN http NOT BETWEEN 200 AND 299 THEN 'http_' || http END) AS error_code,
+        coalesce({_member("row_error", "message")}, {_words("row_error")},
+            {_member("body.message", "detail")}, {_words("body.message")},
+            {_words("body.detail")}, {_member("body.error", "message")}, {_words("body.error")},
+            CASE WHEN http NOT BETWEEN 200 AND 299 THEN nullif(quote, '') END) AS error_message
+    FROM fields
+), judged AS (SELECT *, {_FAILURE} AS failure FROM coded)
+SELECT position, custom_id,
+    CASE WHEN failure IS NULL THEN 'succeeded' ELSE 'failed' END AS status,
+    failure, error_code, error_message, text, tool_calls, embedding, finish_reason, model,
+    {_tokens("input_tokens")},
+    {_tokens("cached_input_tokens")},
+    NULL::BIGINT AS cache_write_tokens,
+    NULL::BIGINT AS cache_write_1h_tokens,
+    {_tokens("output_tokens")},
+    NULL::BIGINT AS reasoning_tokens
+FROM judged
+"""
+
+
+def _given(name: str) -> str:
+    """Whether an error is there: null, false, 0, "", {{}} and [] are none."""
+    return (
+        f"({name} IS NOT NULL AND {name}::VARCHAR NOT IN ('null','false','0','\"\"','{{}}','[]'))"
+    )
+
+
+def _member(name: str, key: str) -> str:
+    return f"nullif({name} ->> '{key}', '')"
+
+
+def _words(name: str) -> str:
+    """A text as it stands, anything else that is there as its JSON."""
+    text = f"CASE WHEN json_type({name}) = 'VARCHAR' THEN {name} ->> '$' ELSE {name}::VARCHAR END"
+    return f"CASE WHEN {_given(name)} THEN {text} END"
+
+
+def _tokens(name: str) -> str:
+    """A count of tokens; what cannot be one (negative, absurd, no number) is unknown."""
+    count = f"TRY_CAST({name} AS BIGINT)"
+    return f"CASE WHEN {count} BETWEEN 0 AND 999999999999 THEN {count} END AS {name}"

@@ -1,0 +1,197 @@
+"""Mistral's batch wire format: limits, native request bodies, and what stands around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from batch_pipeline.errors import SpecError
+from batch_pipeline.model import Cell, Envelope, Form, Hole, Limits, Tree
+from batch_pipeline.providers import mistral_decode
+from batch_pipeline.providers.mistral_facts import (
+    CAPABILITIES,
+    CHAT,
+    EMBEDDINGS,
+    HIGHEST_TEMPERATURE,
+    MODERATIONS,
+    OCR,
+)
+from batch_pipeline.providers.native import check_extra, merged, said
+from batch_pipeline.providers.openai_schema import strict_schema
+from batch_pipeline.request import Attachment, Message, Parameters, Request, Tool
+from batch_pipeline.spec import BatchJob, Target
+
+_OWN = ("model", "messages", "input", "document")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+class MistralWire:
+    """The codec for Mistral's chat, embeddings, moderations and OCR; pure."""
+
+    name = "mistral"
+    capabilities = CAPABILITIES
+
+    def limits(self, endpoint: str) -> Limits:
+        """The stricter of the documented limits, 5 % below in bytes."""
+        return self.capabilities.limits[endpoint]
+
+    def body(self, job: BatchJob, target: Target) -> dict[str, Tree]:
+        """The native body, keys in a fixed order; `extra` is merged in last, objects by key.
+
+        `model` is in it for the content hash alone: Mistral takes the batch's.
+        """
+        parameters = job.parameters(target)
+        check_extra(job, target, own=_OWN)
+        _check_values(job, parameters)
+        native = _BODIES[target.endpoint](job, parameters)
+        return merged({"model": target.model, **native}, parameters.extra)
+
+    def options(self, job: BatchJob, target: Target) -> dict[str, str]:  # noqa: ARG002 - the target says it all
+        """The batch's window in hours, where the target says one."""
+        return {} if target.timeout_hours is None else {"timeout_hours": str(target.timeout_hours)}
+
+    def envelope(self, endpoint: str) -> Envelope:  # noqa: ARG002 - the batch says it, not its lines
+        """{"custom_id":…,"body":…} and a newline."""
+        return Envelope(before_id='{"custom_id":', before_body=',"body":', after_body="}\n")
+
+    def decode_sql(self, endpoint: str) -> str:
+        """The DuckDB query from result lines to outcome columns."""
+        return mistral_decode.decode_sql(endpoint)
+
+
+def _chat(job: BatchJob, parameters: Parameters) -> dict[str, Tree]:
+    request = job.request
+    body: dict[str, Tree] = {"messages": _messages(job)}
+    if request.json_schema is not None:
+        schema = strict_schema(request.json_schema, by="Mistral")
+        shape: dict[str, Tree] = {"name": job.name, "schema": schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": shape}
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    return body | said(
+        {
+            "tool_choice": _choice(request.tool_choice),
+            "max_tokens": parameters.max_output_tokens,
+            "temperature": parameters.temperature,
+            "top_p": parameters.top_p,
+            "stop": list(parameters.stop) or None,
+            "random_seed": parameters.seed,
+            "reasoning_effort": parameters.reasoning_effort,
+        }
+    )
+
+
+def _embeddings(job: BatchJob, parameters: Parameters) -> dict[str, Tree]:
+    return {"input": _text(job)} | said({"output_dimension": parameters.dimensions})
+
+
+def _moderations(job: BatchJob, _parameters: Parameters) -> dict[str, Tree]:
+    return {"input": _text(job)}
+
+
+def _ocr(job: BatchJob, _parameters: Parameters) -> dict[str, Tree]:
+    attached = _attached(job.request)
+    if len(attached) != 1 or job.request.turns:
+        raise SpecError(
+            f"{job.name}: {OCR} reads one document and nothing else. Name one attachment, in "
+            "request.images or request.documents, and take out the prompt."
+        )
+    return {"document": attached[0]}
+
+
+_BODIES: Mapping[str, Callable[[BatchJob, Parameters], dict[str, Tree]]] = {
+    CHAT: _chat,
+    EMBEDDINGS: _embeddings,
+    MODERATIONS: _moderations,
+    OCR: _ocr,
+}
+
+
+def _messages(job: BatchJob) -> list[Tree]:
+    request = job.request
+    turns, attached = request.turns, _attached(request)
+    said_before = [_turn(turn) for turn in turns]
+    if request.conversation is not None:
+        return [*said_before, Cell(request.conversation, Form.TURNS)]
+    if not attached:
+        _check_order(job, turns)
+        return said_before
+    if request.prompt is None and not request.messages:
+        return [*said_before, {"role": "user", "content": attached}]
+    _check_order(job, turns)
+    text: Tree = {"type": "text", "text": Hole(turns[-1].content)}
+    return [*said_before[:-1], {"role": "user", "content": [text, *attached]}]
+
+
+def _turn(turn: Message) -> Tree:
+    return {"role": turn.role, "content": Hole(turn.content)}
+
+
+def _check_order(job: BatchJob, turns: Sequence[Message]) -> None:
+    if turns[-1].role != "user":
+        raise SpecError(
+            f"{job.name}: Mistral refuses a conversation that does not end with the user's turn. "
+            "Put a message of role `user` last."
+        )
+
+
+def _attached(request: Request) -> list[Tree]:
+    """Images and documents as parts of a turn, in the job's order."""
+    return [
+        *(_part("image_url", "image", image) for image in request.images),
+        *(_part("document_url", "pdf", document) for document in request.documents),
+    ]
+
+
+def _part(kind: str, media: str, attachment: Attachment) -> Tree:
+    form = Form.DATA_URL if attachment.url is None else Form.LINK
+    return {"type": kind, kind: Cell(attachment.column, form, media=media)}
+
+
+def _tool(tool: Tool) -> Tree:
+    schema: Tree = dict(tool.parameters)
+    if tool.strict:
+        name = f"request.tools {tool.name} parameters"
+        schema = strict_schema(tool.parameters, of=name, by="Mistral")
+    function = said(
+        {
+            "name": tool.name,
+            "description": tool.description or None,
+            "parameters": schema,
+            "strict": tool.strict or None,
+        }
+    )
+    return {"type": "function", "function": function}
+
+
+def _choice(choice: str | None) -> Tree:
+    match choice:
+        case None | "auto" | "none":
+            return choice
+        case "required":
+            return "any"
+    return {"type": "function", "function": {"name": choice}}
+
+
+def _text(job: BatchJob) -> Hole:
+    turns = job.request.turns
+    if len(turns) != 1 or turns[0].role != "user":
+        raise SpecError(
+            f"{job.name}: this endpoint of Mistral takes one text and no conversation. Keep "
+            "request.prompt and take out `system` and `messages`."
+        )
+    return Hole(turns[0].content)
+
+
+def _check_values(job: BatchJob, parameters: Parameters) -> None:
+    """What Mistral would refuse a whole file for, or pay no heed to."""
+    for heat in (parameters.temperature, parameters.extra.get("temperature")):
+        if isinstance(heat, int | float) and heat > HIGHEST_TEMPERATURE:
+            raise SpecError(
+                f"{job.name}: Mistral refuses a temperature above {HIGHEST_TEMPERATURE}, this is "
+                f"{heat}. Lower it."
+            )
+    effort = parameters.reasoning_effort
+    if effort is not None and effort not in _EFFORTS:
+        raise SpecError(
+            f"{job.name}: Mistral has no reasoning_effort {effort!r}. Known: {', '.join(_EFFORTS)}."
+        )

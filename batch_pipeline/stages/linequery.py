@@ -1,0 +1,176 @@
+"""The one query that makes a partition's rows into request lines, with what else is told of a row.
+
+It is built in layers, each a SELECT over the one below; a layer that nothing needs is left out.
+"""
+# ruff: noqa: S608 - names and texts are quoted, and rules have been checked
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import duckdb
+
+from batch_pipeline.model import Envelope
+from batch_pipeline.spec import BatchJob
+from batch_pipeline.stages.aims import Aim
+from batch_pipeline.stages.keys import custom_id_sql, key_sql
+from batch_pipeline.stages.promptchars import PromptChars, prompt_chars
+from batch_pipeline.stages.reading import Selection
+from batch_pipeline.stages.rows import VIEW, Rows
+from batch_pipeline.stages.rules import PROMPT_CHARS, check_rules, rule_sql
+from batch_pipeline.stages.template import Skeleton, compile_body
+from batch_pipeline.stages.twins import identifier, literal
+
+KEY_HASH, TARGET, REJECTED = "hash", "target", "rejected"
+# Computed columns stand beside the dataset's own, so their names are none that one would have.
+_TARGET, _REJECTED = (identifier(f"batch_pipeline: {name}") for name in ("target", "reason"))
+
+
+@dataclass(frozen=True, slots=True)
+class LineQuery:
+    """The rows to read, and the query over them.
+
+    It yields the key columns, then key, custom_id, line and KEY_HASH, of 64 bits; then TARGET, the
+    number of an aim, if there are rules (null: none matched), and REJECTED if there are cells: why
+    the row has no line.
+    """
+
+    rows: Rows
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the aims come to over the dataset's columns."""
+
+    bodies: Sequence[Skeleton]
+    size: PromptChars
+    rules: Sequence[str | None]
+    reads: frozenset[str]
+
+    @property
+    def routed(self) -> bool:
+        """Whether a row has to be asked where it goes."""
+        return self.rules != [None]
+
+    @property
+    def prepared(self) -> dict[str, str]:
+        """Expressions over the row's own columns that others are made of, by name."""
+        cells = chain(self.size.cells, *(body.cells for body in self.bodies))
+        return {name: sql for cell in cells for name, sql in cell.prepared}
+
+    @property
+    def reasons(self) -> list[str]:
+        """For each aim, why a row cannot be sent there; null where it can."""
+        wrongs = (dict.fromkeys(cell.wrong for cell in body.cells) for body in self.bodies)
+        known = ([wrong for wrong in each if wrong is not None] for each in wrongs)
+        return [f"coalesce({', '.join(each)})" if each else "NULL" for each in known]
+
+    def rows(self, selection: Selection, keys: Sequence[str]) -> Rows:
+        """The rows with every column that a part needs."""
+        templates = chain(self.size.templates, *(body.templates for body in self.bodies))
+        cells = chain(self.size.cells, *(body.cells for body in self.bodies))
+        also = [*(cell.column for cell in cells), *sorted(self.reads)]
+        return Rows(selection, keys, list(dict.fromkeys(templates)), also)
+
+
+def line_query(
+    con: duckdb.DuckDBPyConnection,
+    job: BatchJob,
+    aims: Sequence[Aim],
+    selection: Selection,
+    partition: str,
+) -> LineQuery:
+    """Compile the aims' bodies and rules over the columns of *selection*.
+
+    Raises TemplateError and SpecError for what those columns cannot fill.
+    """
+    parts = _parts(con, job, aims, selection.columns)
+    rows = parts.rows(selection, job.dataset.key)
+    source = _over(identifier(VIEW), parts.prepared)
+    if parts.size.turns or parts.size.cells:
+        source = _over(source, {PROMPT_CHARS: parts.size.sql(rows.text_of)})
+    told: dict[str, str] = {}
+    if parts.routed:
+        source = _over(source, {_TARGET: _target_sql(parts.rules)})
+        told[TARGET] = _TARGET
+    if any(reason != "NULL" for reason in parts.reasons):
+        source = _over(source, {_REJECTED: _by_target(parts.reasons)})
+        told[REJECTED] = _REJECTED
+    body = _by_target([one.sql([rows.text_of(t) for t in one.templates]) for one in parts.bodies])
+    line = _by_target([_line_sql(aim.envelope) for aim in aims])
+    if REJECTED in told:
+        line = f"CASE WHEN {_REJECTED} IS NULL THEN {line} END"
+    return LineQuery(rows, _query(job, selection, partition, source, body, line, told))
+
+
+def _parts(
+    con: duckdb.DuckDBPyConnection, job: BatchJob, aims: Sequence[Aim], columns: Mapping[str, str]
+) -> _Parts:
+    whens = {aim.destination.name: aim.when for aim in aims if aim.when is not None}
+    reads = frozenset(chain.from_iterable(check_rules(con, whens, columns).values()))
+    own = frozenset({PROMPT_CHARS} - columns.keys())
+    return _Parts(
+        bodies=[compile_body(aim.body, columns) for aim in aims],
+        size=prompt_chars(job.request, columns) if own & reads else PromptChars(),
+        rules=[aim.when for aim in aims],
+        reads=reads - own,
+    )
+
+
+def _over(source: str, computed: Mapping[str, str]) -> str:
+    """A layer over *source* with further columns, by their names."""
+    if not computed:
+        return source
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in computed.items())
+    return f"(SELECT *, {columns} FROM {source})"
+
+
+def _target_sql(rules: Iterable[str | None]) -> str:
+    """The number of the first rule that is true; null is no match."""
+    cases: list[str] = []
+    for number, rule in enumerate(rules):
+        if rule is None:
+            return f"CASE {' '.join(cases)} ELSE {number} END" if cases else str(number)
+        cases.append(f"WHEN {rule_sql(rule)} THEN {number}")
+    return f"CASE {' '.join(cases)} END"
+
+
+def _by_target(expressions: Sequence[str]) -> str:
+    """The expression of the row's target; without a case where all say the same."""
+    if len(set(expressions)) == 1:
+        return expressions[0]
+    cases = (f"WHEN {number} THEN {sql}" for number, sql in enumerate(expressions))
+    return f"CASE {_TARGET} {' '.join(cases)} END"
+
+
+def _line_sql(envelope: Envelope) -> str:
+    return (
+        f"concat({literal(envelope.before_id)}, '\"', custom_id, '\"', "
+        f"{literal(envelope.before_body)}, body, {literal(envelope.after_body)})"
+    )
+
+
+def _query(  # noqa: PLR0913, PLR0917 - the layers, from below
+    job: BatchJob,
+    selection: Selection,
+    partition: str,
+    source: str,
+    body: str,
+    line: str,
+    told: Mapping[str, str],
+) -> str:
+    keys, opaque = job.dataset.key, job.custom_id == "opaque"
+    names = [f'"key {place}"' for place in range(len(keys))]
+    given = [f"{identifier(key)} AS {name}" for key, name in zip(keys, names, strict=True)]
+    key = key_sql(keys, selection.kinds)
+    custom_id = custom_id_sql("key", job=job.name, partition=partition, opaque=opaque)
+    columns = [*names, "key", "custom_id", f"{line} AS line", f"hash(key) AS {KEY_HASH}"]
+    columns += [f"{computed} AS {name}" for name, computed in told.items()]
+    made = [*given, f"{key} AS key", f"{body} AS body", *told.values()]
+    return (
+        f"SELECT {', '.join(columns)} FROM (SELECT *, {custom_id} AS custom_id "
+        f"FROM (SELECT {', '.join(made)} FROM {source}))"
+    )

@@ -1,0 +1,176 @@
+"""A key goes to its provider and nowhere else, whatever the provider says or does."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from batch_pipeline.errors import ProviderError, Unauthorized
+from batch_pipeline.model import Observation
+from batch_pipeline.providers.protocol import Client
+from batch_pipeline_tests.contract.bench import Bench
+from batch_pipeline_tests.contract.cases import CASES
+from batch_pipeline_tests.contract.test_calls import FREE, every_free_call
+from batch_pipeline_tests.providers.canned import answering, closed
+from batch_pipeline_tests.providers.recording import recording
+from batch_pipeline_tests.world import KEY
+
+TESTS = Path(__file__).parents[1]
+SOME_ID = "0b7a2f6e-3c1d-4e5f-8a9b-0c1d2e3f4a5b"
+QUOTING = f"Incorrect API key provided: {KEY}. It is '{KEY}'."
+
+
+def shown(error: BaseException | None) -> str:
+    """All that an error and what hangs on it can show; none of it may be the SDK's own."""
+    texts = []
+    while error is not None:
+        assert isinstance(error, ProviderError)
+        texts += [f"{error!r} {vars(error)}", *traceback.format_exception(error)]
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if TESTS not in Path(frame.f_code.co_filename).parents:  # a test knows its own key
+                texts.append(repr(frame.f_locals))
+        error = error.__cause__ or error.__context__
+    return " ".join(texts)
+
+
+@contextmanager
+def listening(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Hear every log there is, the SDKs' and the transport's too; none may tell the key."""
+    for chatty in (None, "batch_pipeline", "httpx2", "httpcore2", *(one.provider for one in CASES)):
+        caplog.set_level(logging.DEBUG, logger=chatty)
+    yield
+    assert "HTTP Request" in caplog.text
+    assert KEY not in caplog.text
+    assert KEY not in str([vars(record) for record in caplog.records])
+
+
+@every_free_call
+def test_a_key_that_a_provider_repeats_is_repeated_nowhere(
+    bench: Bench, operation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = bench.ended()
+    impatient = bench.client_of(tries=2)
+    with listening(caplog):
+        ask(bench, operation, impatient, seen)
+    impatient.close()
+
+
+def ask(bench: Bench, operation: str, client: Client, seen: Observation) -> None:
+    """Make the call, and hear the key in every kind of refusal."""
+    for status in (400, 401, 429, 500):
+        fault = {"do": "fail", "operation": operation, "status": status, "message": QUOTING}
+        bench.faults({**fault, "code": KEY})
+        try:
+            FREE[operation](bench, client, seen)
+        except ProviderError as error:
+            assert KEY not in shown(error)  # noqa: PT017 - a late cancel is no error
+        else:
+            assert operation == "cancel"
+
+
+def test_a_create_that_goes_wrong_shows_no_key(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with listening(caplog):
+        for status in (400, 401, 402, 403, 413, 422, 429, 500):
+            fault = {"do": "fail", "operation": "create", "status": status, "message": QUOTING}
+            bench.faults({**fault, "code": KEY})
+            with pytest.raises(ProviderError) as caught:
+                bench.send()
+            assert KEY not in shown(caught.value)
+        bench.sim.faults(None)
+        bench.ended()
+
+
+def test_nobody_there_and_no_sense_in_an_answer_show_no_key(bench: Bench) -> None:
+    with answering(QUOTING.encode()) as nonsense:
+        for url in (closed(), nonsense):
+            client = bench.at(url)
+            with pytest.raises(ProviderError) as looked:
+                client.retrieve(SOME_ID)
+            with pytest.raises(ProviderError) as made:
+                client.create(bench.shard(), bench.lines(), file_id=SOME_ID)
+            assert KEY not in shown(looked.value) + shown(made.value)
+            client.close()
+
+
+@contextmanager
+def sending_on(url: str) -> Iterator[str]:
+    """A server that sends every call on to *url*."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(307)
+            self.send_header("Location", url + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST = answer  # noqa: N815 - the names http.server calls
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_no_redirect_takes_the_key_to_another_host(bench: Bench) -> None:
+    with recording({}) as (stranger, calls), sending_on(stranger) as url:
+        client = bench.at(url)
+        with pytest.raises(ProviderError):
+            client.retrieve(SOME_ID)
+        with pytest.raises(ProviderError):
+            client.create(bench.shard(), bench.lines(), file_id=SOME_ID)
+        with pytest.raises(ProviderError):
+            client.download(SOME_ID, bench.folder / "out")
+        client.close()
+    assert not [one for one in calls if KEY in str(one.headers) or KEY.encode() in one.body]
+
+
+def test_a_client_shows_account_and_host_and_never_its_key(bench: Bench) -> None:
+    client = bench.client
+    assert client.account in repr(client)
+    assert KEY not in repr(client)
+    assert KEY not in client.account
+    with pytest.raises(TypeError, match="holds a key and is never serialised"):
+        pickle.dumps(client)
+
+
+def test_a_key_that_is_none_is_told_by_the_name_of_its_variable(bench: Bench) -> None:
+    variable = bench.case.codec.capabilities.key_variable
+    for none in ("", " \n", "with a blank", "quoted\u201d", "two\nlines"):
+        with pytest.raises(Unauthorized, match=variable) as caught:
+            bench.client_of({variable: none})
+        assert none.strip() == "" or none not in str(caught.value)
+
+
+def test_an_account_is_a_key_at_an_address(bench: Bench) -> None:
+    variable = bench.case.codec.capabilities.key_variable
+    clients = [
+        bench.client_of(),
+        bench.client_of({variable: f"{KEY}\n"}),  # keys mounted as files end so
+        bench.client_of({variable: KEY + "2"}),
+        bench.at("http://127.0.0.1:9/v1"),
+    ]
+    one, same, other_key, elsewhere = (client.account for client in clients)
+    assert one == same
+    assert len({one, other_key, elsewhere}) == 3
+    for client in clients:
+        client.close()

@@ -1,0 +1,1 @@
+"""The tickets that the example jobs read, and what makes them."""
