@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from threading import Event, current_thread, main_thread
+from types import FrameType
+from typing import Annotated, NoReturn
 from uuid import uuid4
 
 import typer
@@ -291,12 +294,39 @@ def simulate(
 @contextmanager
 def _opened(reference: str) -> Iterator[Pipeline]:
     try:
-        with Pipeline.open(jobfile.find(reference)) as shell:
+        with _heeded() as sleep, Pipeline.open(jobfile.find(reference), sleep=sleep) as shell:
             yield shell
     except KeyboardInterrupt:
         text = "Stopped. What was sent goes on at the provider; the same command goes on from here."
         _err.print(text, highlight=False)
         raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+@contextmanager
+def _heeded() -> Iterator[Callable[[float], None]]:
+    """A sleep that ends with Ctrl-C, also one that came at a moment when Python cannot raise.
+
+    An interrupt inside a finalizer or a callback from C is printed and dropped; a `run` that waits
+    for a day must not go on as if nobody had asked.
+    """
+    asked = Event()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        asked.set()
+        raise KeyboardInterrupt
+
+    def sleep(seconds: float) -> None:
+        if asked.wait(seconds):
+            raise KeyboardInterrupt
+
+    if current_thread() is not main_thread():  # nobody's Ctrl-C comes here
+        yield sleep
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield sleep
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import threading
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
 
 with warnings.catch_warnings():  # typer asks click for names that click means to drop
     warnings.simplefilter("ignore", DeprecationWarning)
-    from batch_pipeline.cli import main
+    from batch_pipeline.cli import _heeded, main
 
 ROOT = Path(__file__).parents[1]
 DAY, NEXT = DAYS[:2]
@@ -298,3 +298,11 @@ def test_simulate_serves_until_it_is_stopped(world: World) -> None:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=30)[0] == ""
     assert process.returncode == 0
+
+
+def test_an_interrupt_that_python_drops_ends_the_next_wait() -> None:
+    with _heeded() as sleep:
+        with suppress(KeyboardInterrupt):  # as a finalizer would
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            sleep(3600)
