@@ -12,6 +12,7 @@ from batch_pipeline.spec import BatchJob
 _TAG_KEY = re.compile(r"^[A-Za-z0-9_.-]{1,63}$")
 _TAG_VALUE = re.compile(r"^[A-Za-z0-9_.-]{0,63}$")
 _LONGEST_TEMPLATE = 2000
+_MOST_KINDS = 3
 
 
 class Common(TypedDict):
@@ -38,10 +39,15 @@ def common(job: BatchJob, step: str, *, after: str) -> Common:
         partitions_def=partitions_def(job.partitions),
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[dg.AssetKey([job.name, after])],
-        kinds=_KINDS.get(step, {"parquet"})
-        | ({target.sends_to for target in job.targets} if step == "batches" else set()),
+        kinds=_KINDS.get(step, {"parquet"}) | (_senders(job) if step == "batches" else set()),
         tags=asset_tags(job),
     )
+
+
+def _senders(job: BatchJob) -> set[str]:
+    """Dagster shows three kinds at most, and refuses an asset of more."""
+    names = dict.fromkeys(target.sends_to for target in job.targets)
+    return set(list(names)[:_MOST_KINDS])
 
 
 def described(job: BatchJob, step: str) -> str:

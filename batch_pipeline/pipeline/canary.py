@@ -20,13 +20,15 @@ from batch_pipeline.stages.sample import Sample, sample
 log = logging.getLogger("batch_pipeline")
 
 
-def admitted(
-    work: Workplace, asked: Canary, pending: Pending, partitions: Sequence[str]
-) -> tuple[Pending, bool]:
+def admitted(work: Workplace, pending: Pending, partitions: Sequence[str]) -> tuple[Pending, bool]:
     """What of *pending* may be sent now, and whether that is the canary itself.
 
     Notes in the ledger how many rows of each partition wait, and holds them when it failed.
     """
+    asked = work.job.canary
+    if asked is None:
+        _forget(work, partitions)
+        return pending, False
     where = _gate(work, asked)
     now = pending
     if where is Gate.FIRST:
@@ -42,6 +44,18 @@ def admitted(
         held = [name for name, rows in by_partition.items() if rows]
         work.ledger.hold(work.job.name, held, reason=_reason(work), now=work.now())
     return now, where is Gate.FIRST
+
+
+def _forget(work: Workplace, partitions: Sequence[str]) -> None:
+    """A job that has no canary any more waits for none."""
+    named = set(partitions)
+    waiting = [
+        counts.partition
+        for counts in work.ledger.partitions(work.job.name)
+        if counts.deferred and counts.partition in named
+    ]
+    if waiting:
+        work.ledger.canaries.defer(work.job.name, dict.fromkeys(waiting, 0), now=work.now())
 
 
 def release(work: Workplace) -> CanaryRecord | None:

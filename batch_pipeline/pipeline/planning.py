@@ -84,8 +84,8 @@ def _cut(
     work: Workplace, pending: Pending, partitions: Sequence[str], only: Only | None
 ) -> list[Shard]:
     job, goes_first = work.job, False
-    if job.canary is not None and only is None:  # rows asked for by name have been out before
-        pending, goes_first = canary.admitted(work, job.canary, pending, partitions)
+    if only is None:  # rows asked for by name have been out before
+        pending, goes_first = canary.admitted(work, pending, partitions)
     shards = cut(
         pending,
         limits=lambda destination: limits(work, destination),

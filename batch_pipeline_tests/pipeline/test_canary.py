@@ -126,3 +126,11 @@ def test_what_the_canary_taught_is_kept_for_estimates(world: World) -> None:
     assert record.mean_output_tokens is not None
     assert record.mean_output_tokens > 0
     assert "1,000 rows cost about $" in record.reason
+
+
+def test_a_job_without_its_canary_waits_for_none(world: World) -> None:
+    world.send(careful(world))
+    steps = world.run(world.job())
+    assert {step for step, _ in steps.values()} == {Step.DONE}
+    assert sent(world) == [2, 8]
+    assert all(summary.counts.deferred == 0 for _, summary in steps.values())
