@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
+from batch_pipeline.errors import StoreError
 from batch_pipeline.model import FailureKind
 from batch_pipeline.prices.columns import MAY_BE_BILLED, cost_sql, join_sql
 from batch_pipeline.stages import typed
@@ -77,6 +78,16 @@ class OutcomeFiles:
         """Uncompressed bytes and rows of all files."""
         groups = [f.row_group(i) for f in self.footers for i in range(f.num_row_groups)]
         return sum(g.total_byte_size for g in groups), sum(g.num_rows for g in groups)
+
+    def check_current(self) -> None:
+        """StoreError for a file that an older version wrote: it lacks columns of today."""
+        for path, footer in zip(self.paths, self.footers, strict=True):
+            if not set(FETCHED) <= set(footer.schema.to_arrow_schema().names):
+                raise StoreError(
+                    f"{path}: these outcomes were written by an older version. "
+                    "`batch-pipeline reparse` makes them anew from the raw answers; nothing is "
+                    "sent and nothing is paid."
+                )
 
     def fetch(self, places: Numbers, columns: Sequence[str] = FETCHED) -> pa.Table:
         """*columns* at *places*, in that order; a row of nulls where a place is negative."""

@@ -83,10 +83,11 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
     it, and plain lists where they differ (two models, a job that changed its dimensions): nobody's
     paid row is lost to a type.
     """
+    files = OutcomeFiles(outcomes)
+    files.check_current()
     places = _places(con, requests, outcomes)
     retryable = _retryable(retried_kinds, max_attempts)
     rejected = _rejected(con, requests)
-    files = OutcomeFiles(outcomes)
     if int((places < 0).sum()) > rejected:
         return _waiting(con, files, places, retryable, rejected=rejected)
     typing = Typing.of(con, schema)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_pipeline.errors import StoreError
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.world import DAYS, SCHEMA, World, made, rows
@@ -139,3 +140,18 @@ def test_a_month_of_mail_is_one_submission_and_every_row_is_accounted_for(
         with world.open(job) as shell:
             whole = shell.report(list(steps)).total
         assert (whole.requests, whole.attempts) == (1658, sent)
+
+
+def test_outcomes_of_an_older_version_are_named_and_made_anew_from_the_raw_answers(
+    world: World,
+) -> None:
+    world.run()
+    before = world.results()
+    [path] = (world.store.root / "outcomes" / "moods").glob("*.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["tool_calls", "cache_write_1h_tokens"]), path)
+    with world.open() as shell:
+        with pytest.raises(StoreError, match=r"older version.*batch-pipeline reparse"):
+            shell.collect([DAYS[0]])
+        shell.reparse([DAYS[0]])
+    assert world.results() == before
+    assert world.sendings == {1}
