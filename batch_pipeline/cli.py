@@ -34,7 +34,7 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.stages.shards import Only
-from batch_pipeline.terminal import show_report, steps_table
+from batch_pipeline.terminal import notes, show_report, steps_table
 
 
 class Exit(IntEnum):
@@ -115,6 +115,8 @@ def status(
             _print_json({"job": shell.job.name, **shell.standing(steps)})
             return
         _out.print(steps_table(steps))
+        for line in notes(steps):
+            _out.print(line, markup=False, highlight=False, soft_wrap=True)
         shards = [shard for shard in shell.shards(names) if shard.message]
         for shard in shards:
             text = f"shard {shard.shard_id} ({shard.state.value}): {shard.message}"

@@ -90,6 +90,23 @@ def steps_table(steps: Steps) -> Table:
     return table
 
 
+def notes(steps: Steps) -> Iterator[str]:
+    """What a table has no room for: why rows are held or wait, and until when answers are kept."""
+    held: dict[str, list[str]] = {}
+    for name, (_, summary) in steps.items():
+        if summary.counts.held is not None:
+            held.setdefault(summary.counts.held, []).append(name)
+    for reason, names in held.items():
+        span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
+        yield f"held {span}: {reason}"
+    waiting = sum(summary.counts.deferred for _, summary in steps.values())
+    if waiting:
+        yield f"{waiting:,} rows wait for the canary."
+    ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
+    if ends:
+        yield f"Answers wait at the provider and are kept until {min(ends):%Y-%m-%d %H:%M} UTC."
+
+
 def _short(amount: Decimal | None) -> str:
     """Six digits after the point: enough to compare lines; report.json has all nine."""
     return money(amount) if amount is None or amount >= 1 else f"${amount:.6f}"

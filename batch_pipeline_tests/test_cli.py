@@ -306,3 +306,31 @@ def test_an_interrupt_that_python_drops_ends_the_next_wait() -> None:
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             sleep(3600)
+
+
+def test_a_held_canary_is_shown_with_its_reason_and_released_by_hand(
+    world: World, typed: Type
+) -> None:
+    world.sim.faults({"rows": [{"becomes": "refused", "regex": "."}]})
+    job = str(world.job_file(canary=2))
+    assert "blocked" in typed("run", job).err
+    told = typed("status", job).out
+    assert f"held {DAY}: canary: 2 of the first 2 requests failed (2 refused)" in told
+    assert "3 rows wait for the canary" in told
+    assert typed("status", job, "--json").document["partitions"][DAY]["deferred"] == 3
+    world.sim.faults(None)
+    assert typed("release", job, "--json").document["verdict"] == "released"
+    assert typed("run", job).code == 3  # the two that were refused
+    assert len(world.batches) == 2
+    assert "no canary" in typed("release", job).err
+
+
+def test_what_a_provider_takes_and_allows_can_be_asked(typed: Type) -> None:
+    known = typed("providers", "anthropic", "--json").document["anthropic"]
+    assert known["endpoints"]["/v1/messages"]["requests"] == 100_000
+    assert "seed" not in known["endpoints"]["/v1/messages"]["takes"]
+    every = typed("providers")
+    assert every.code == 0
+    assert all(name in every.out for name in ("OpenAI", "Anthropic", "Mistral"))
+    wrong = typed("providers", "mistrall")
+    assert (wrong.code, "Did you mean 'mistral'?" in wrong.err) == (2, True)
