@@ -108,10 +108,14 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
         names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
             only = config.only()
-            if config.release:
-                shell.release()
             if config.lift_holds:
-                sent = shell.resend(names, run_id=context.run.run_id, only=only, lost=config.lost)
+                sent = shell.resend(
+                    names,
+                    run_id=context.run.run_id,
+                    only=only,
+                    lost=config.lost,
+                    release=config.release,
+                )
             else:
                 sent = shell.submit(names, run_id=context.run.run_id, only=only)
             if sent.problem is not None and not waiting_helps(sent.problem):

@@ -144,8 +144,11 @@ class Pipeline:
         run_id: str | None = None,
         only: Only | None = None,
         lost: bool = False,
+        release: bool = False,
     ) -> sending.Submission:
         """`submit`, for a person: lifts holds, and with *lost* gives up batches that are gone.
+
+        With *release* also those of a failed canary.
 
         Raises the provider's refusal when a person has to act; what waiting mends is no error.
         """
@@ -153,6 +156,8 @@ class Pipeline:
         for name in names:
             planning.table(self.work, name)  # what was never built must leave no trace
         stopping.let_go(self.work, names, lost=lost)
+        if release:
+            self.release()
         sent = sending.submit(self.work, names, run_id=run_id, only=only)
         if sent.problem is not None and not running.waiting_helps(sent.problem):
             raise sent.problem

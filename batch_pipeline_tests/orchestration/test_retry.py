@@ -130,3 +130,16 @@ def test_rows_of_a_batch_that_is_gone_are_sent_again_only_when_a_person_says_los
         assert place.run("retry_failed", ONE, lost=True).success
         place.finish()
         assert len(world.results(ONE)) == 5
+
+
+def test_a_person_lets_the_rows_go_that_a_failed_canary_holds(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "refused", "regex": "."}]})
+    with location(world, canary=2) as place:
+        place.submit(ONE)
+        told = place.finish()
+        assert any("canary: 2 of the first 2 requests failed" in line for line in told)
+        world.sim.faults(None)
+        assert place.run("retry_failed", ONE).success
+        assert place.metadata("batches", ONE)["sent_now"] == 0
+        assert place.run("retry_failed", ONE, release=True).success
+        assert place.metadata("batches", ONE)["sent_now"] == 3
