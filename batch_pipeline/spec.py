@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from hashlib import sha256
 from importlib import import_module
 from itertools import chain
@@ -41,6 +42,14 @@ RETRIED_BY_DEFAULT = (
     FailureKind.UNREADABLE,
 )
 """Kinds that were not answered; the others were answered and billed, and go again only if named."""
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_STEPS = {  # from one partition to another one of the kind
+    "hourly": (_HOUR, 12 * _HOUR, _DAY, 31 * _DAY, 365 * _DAY),
+    "daily": (_DAY, 31 * _DAY, 365 * _DAY),
+    "weekly": (7 * _DAY, 28 * _DAY, 364 * _DAY),
+    "monthly": (31 * _DAY, 365 * _DAY),
+}
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _MODULE_REF = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -90,6 +99,18 @@ class Partitions(Closed):
             raise ValueError("`values` names a partition twice")
         if self.kind != "static" and not self.start:
             raise ValueError(f"partitions of kind {self.kind} need `start`")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_partitions_apart(self) -> Self:
+        if self.kind not in _STEPS:
+            return self
+        one = datetime(2026, 3, 1)  # noqa: DTZ001 - a name, no instant
+        for step in _STEPS[self.kind]:
+            if one.strftime(self.key_format) == (one + step).strftime(self.key_format):
+                raise ValueError(
+                    f"`format` {self.key_format!r} gives two {self.kind} partitions one name"
+                )
         return self
 
     @property

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from batch_pipeline import jobfile
 from batch_pipeline.errors import SpecError, UsageError
 from batch_pipeline.model import PROVIDERS
-from batch_pipeline.spec import BatchJob, Canary
+from batch_pipeline.spec import BatchJob, Canary, Partitions
 
 
 class Verdict(BaseModel):
@@ -270,3 +270,22 @@ def test_a_target_means_its_providers_way_to_chat_and_is_named_after_its_model()
         "/v1/chat/completions",
     ]
     assert [target.name for target in made] == ["openai/m", "anthropic/m", "mistral/m"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern"),
+    [
+        ("hourly", "%Y-%m-%d"),
+        ("hourly", "%H:%M"),
+        ("daily", "%Y-%m"),
+        ("daily", "%d"),
+        ("weekly", "%Y-%m"),
+        ("monthly", "%Y"),
+        ("monthly", "%m"),
+        ("hourly", "%Y-%m-%d-%I"),
+    ],
+)
+def test_a_format_that_gives_two_partitions_one_name_is_refused(kind: str, pattern: str) -> None:
+    said = {"kind": kind, "column": "at", "start": "2026-01-01", "format": pattern}
+    with pytest.raises(ValidationError, match=f"gives two {kind} partitions one name"):
+        Partitions.model_validate(said)

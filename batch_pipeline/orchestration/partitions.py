@@ -1,7 +1,6 @@
 """The job's partitions as Dagster's, and runs of neighbouring partitions as ranges."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster._core.storage.tags import (
@@ -11,8 +10,7 @@ from dagster._core.storage.tags import (
 )
 
 from batch_pipeline.spec import Partitions
-
-_STEP_OF = {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(days=7)}
+from batch_pipeline.stages.periods import Calendar
 
 
 def partitions_def(said: Partitions) -> dg.PartitionsDefinition[str] | None:
@@ -29,7 +27,7 @@ def partitions_def(said: Partitions) -> dg.PartitionsDefinition[str] | None:
     }
     return windows[said.kind](
         start_date=said.start or "",  # the job file is checked: there is one
-        end_date=None if said.end is None else _after(said, said.end),
+        end_date=None if said.end is None else Calendar(said).after(said.end),
         fmt=said.key_format,
         timezone=said.timezone,
     )
@@ -69,12 +67,3 @@ def range_of(tags: Mapping[str, str]) -> tuple[str, str] | None:
         tags.get(ASSET_PARTITION_RANGE_END_TAG),
     )
     return (start, end) if start and end else None
-
-
-def _after(said: Partitions, last: str) -> str:
-    start = datetime.strptime(last, said.key_format)  # noqa: DTZ007 - a partition's name, no instant
-    if said.kind == "monthly":
-        following = (start.replace(day=1) + timedelta(days=32)).replace(day=1)
-    else:
-        following = start + _STEP_OF[said.kind]
-    return following.strftime(said.key_format)

@@ -32,6 +32,7 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
+from batch_pipeline.stages.periods import Calendar
 from batch_pipeline.stages.report import CostReport
 from batch_pipeline.stages.requests import RequestsBuilt
 from batch_pipeline.stages.shards import Only
@@ -221,7 +222,7 @@ class Pipeline:
         if partitions:
             return self._named(partitions, built=built)
         there = list(self.steps()) if built else self.partitions()
-        chosen = within(there, first, last)
+        chosen = within(there, first, last, order=_order(self.job))
         if not chosen:
             what = "was built yet" if built else "is in the dataset"
             span = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
@@ -258,16 +259,32 @@ def check(job: BatchJob, settings: Settings) -> Registry:
     return registry
 
 
-def within(names: Sequence[str], first: str | None, last: str | None) -> list[str]:
+def within(
+    names: Sequence[str],
+    first: str | None,
+    last: str | None,
+    *,
+    order: Callable[[str], str] = str,
+) -> list[str]:
     """The stretch from *first* to *last*, both included, in the order of *names*.
 
-    An end that is not among the names is compared as text, which is time order for dates.
+    An end that is not among the names is compared as the text that *order* makes of it.
     """
     start = names.index(first) if first in names else None
     end = names.index(last) if last in names else None
+    low = None if first is None else order(first)
+    high = None if last is None else order(last)
     return [
         name
         for at, name in enumerate(names)
-        if (first is None or (at >= start if start is not None else name >= first))
-        and (last is None or (at <= end if end is not None else name <= last))
+        if (low is None or (at >= start if start is not None else order(name) >= low))
+        and (high is None or (at <= end if end is not None else order(name) <= high))
     ]
+
+
+def _order(job: BatchJob) -> Callable[[str], str]:
+    """Names as texts that sort as the partitions do: times as times, whatever their format."""
+    if job.partitions.kind in {"none", "static"}:
+        return str
+    calendar = Calendar(job.partitions)
+    return lambda name: calendar.start_of(name).isoformat()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote
-from zoneinfo import ZoneInfo
 
 import duckdb
 import fsspec
@@ -21,9 +20,12 @@ import pyarrow.compute as pc
 from batch_pipeline.errors import DatasetError
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.spec import Dataset, Partitions
-from batch_pipeline.stages.periods import Window, name_of, window
+from batch_pipeline.stages import moments
+from batch_pipeline.stages.periods import Calendar
 from batch_pipeline.stages.reading import File, Keep, Selection, batches, opened
 from batch_pipeline.stages.spelling import there_are
+
+_log = logging.getLogger("batch_pipeline")
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _Cell: TypeAlias = "str | None"
@@ -47,13 +49,17 @@ class OpenedDataset:
         """The partitions that are there, sorted; UNPARTITIONED alone without partitions."""
         if self.said.kind == "none":
             return [UNPARTITIONED]
-        return sorted(self._by_folder if self._in_path else self._in_data())
+        return self._in_order(self._by_folder if self._in_path else self._in_data())
 
     def select(self, partition: str) -> Selection:
-        """The files and rows of *partition*; DatasetError when no file can have any."""
+        """The files and rows of *partition*; DatasetError when no file can have any.
+
+        Also for what is no partition of the job: its rows would be those of another one too.
+        """
         if self.said.kind == "none":
             return self._selection(self.files, None)
         if not self._in_path:
+            self._must_be_a_name(partition)
             return self._selection(self.files, self._keep(partition))
         files = self._by_folder.get(partition)
         if files is None:
@@ -61,7 +67,19 @@ class OpenedDataset:
                 f"{self.path}: partition {partition!r} has no files. "
                 f"{_nearest(partition, list(self._by_folder))}"
             )
+        self._must_be_a_name(partition)
         return self._selection(files, None)
+
+    def _in_order(self, names: Collection[str]) -> list[str]:
+        """*names* as time goes; DatasetError for those that Dagster would not know."""
+        if self._calendar is None:
+            return sorted(names)
+        self._calendar.check(names, where=f"{self.path}: column {self._column!r}")
+        return sorted(names, key=self._calendar.start_of)
+
+    def _must_be_a_name(self, partition: str) -> None:
+        if self._calendar is not None:
+            self._calendar.window(partition)
 
     def _selection(self, files: Iterable[File], keep: Keep | None) -> Selection:
         return Selection(tuple(files), self.schema, self.kinds, self.columns, keep)
@@ -83,27 +101,44 @@ class OpenedDataset:
                 folders.setdefault(value, []).append(file)
         return folders
 
+    @cached_property
+    def _calendar(self) -> Calendar | None:
+        return None if self.said.kind in {"none", "static"} else Calendar(self.said)
+
     def _keep(self, partition: str) -> Keep:
         kind = self.schema.field(self._column).type
-        if self.said.kind == "static" or not pa.types.is_temporal(kind):
+        if self._calendar is None or not moments.is_time(kind):
             return Keep(self._column, text=partition)
-        low, high = _bounds(window(self.said, partition), kind)
+        low, high = moments.bounds(self._calendar, self._calendar.window(partition), kind)
         return Keep(self._column, low=low, high=high)
 
-    def _in_data(self) -> set[str]:
+    def _in_data(self) -> Collection[str]:
         """One pass over the partition column alone."""
         kind = self.schema.field(self._column).type
-        timed = self.said.kind != "static" and pa.types.is_temporal(kind)
-        found: set[str] = set()
-        for batch in batches(self._selection(self.files, None), [self._column], rows=65_536):
-            values = batch.column(0)
-            if timed:
-                # Quarter hours: the finest step of any timezone's offset.
-                steps = pc.unique(_floored(values)).drop_null().to_pylist()
-                found |= {name_of(self.said, _moment(step, self.said, kind)) for step in steps}
-            else:
-                found |= set(pc.unique(values.cast(pa.string())).drop_null().to_pylist())
-        return found
+        values = (
+            batch.column(0)
+            for batch in batches(self._selection(self.files, None), [self._column], rows=65_536)
+        )
+        if self._calendar is not None and moments.is_time(kind):
+            return self._at_times(self._calendar, values, kind)
+        texts = (pc.unique(some.cast(pa.string())).drop_null().to_pylist() for some in values)
+        return set(chain.from_iterable(texts))
+
+    def _at_times(
+        self, calendar: Calendar, values: Iterable[pa.Array], kind: pa.DataType
+    ) -> Collection[str]:
+        found = moments.Found(calendar, kind)
+        for some in values:
+            found.see(some)
+        if found.left_out:
+            skipped = min(found.left_out)
+            _log.warning(
+                "%s: column %r holds times that no clock in %s shows, such as %s: clocks are put "
+                "forward over them. Their rows are in the partition that follows, %r.",
+                *(self.path, self._column, self.said.timezone, f"{skipped:%Y-%m-%d %H:%M}"),
+                calendar.name_of(calendar.instant(skipped)),
+            )
+        return found.names
 
 
 def open_dataset(
@@ -226,25 +261,3 @@ def _nearest(wanted: str, there: Sequence[str]) -> str:
         return f"The nearest are: {', '.join(near)}."
     more = f" and {len(there) - 3} more" if len(there) > 3 else ""  # noqa: PLR2004 - a taste
     return f"There are: {', '.join(islice(sorted(there), 3))}{more}."
-
-
-def _bounds(span: Window, kind: pa.DataType) -> tuple[pa.Scalar, pa.Scalar]:
-    if pa.types.is_date(kind):
-        return pa.scalar(span.start.date(), kind), pa.scalar(span.end.date(), kind)
-    if kind.tz is None:  # a wall clock without a zone is read as the partitions' own
-        ends = (span.start.replace(tzinfo=None), span.end.replace(tzinfo=None))
-    else:
-        ends = (span.start.astimezone(UTC), span.end.astimezone(UTC))
-    return pa.scalar(ends[0], kind), pa.scalar(ends[1], kind)
-
-
-def _floored(values: pa.Array) -> pa.Array:
-    if pa.types.is_date(values.type):
-        return values.cast(pa.timestamp("s"))
-    naive = values.cast(pa.timestamp(values.type.unit))  # the instant in UTC, or the wall clock
-    return pc.floor_temporal(naive, multiple=15, unit="minute").cast(pa.timestamp("s"))
-
-
-def _moment(step: datetime, said: Partitions, kind: pa.DataType) -> datetime:
-    zoned = pa.types.is_timestamp(kind) and kind.tz is not None
-    return step.replace(tzinfo=UTC if zoned else ZoneInfo(said.timezone))

@@ -10,11 +10,13 @@ import pytest
 from batch_pipeline.orchestration.partitions import partitions_def, range_of, range_tags, ranges
 from batch_pipeline.spec import Partitions
 
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
 
 def keys(**said: str) -> list[str]:
     definition = partitions_def(Partitions.model_validate({"column": "c", **said}))
     assert definition is not None
-    with dg.partition_loading_context(effective_dt=datetime(2026, 6, 1, tzinfo=UTC)):
+    with dg.partition_loading_context(effective_dt=NOW):
         return list(definition.get_partition_keys())
 
 
@@ -83,8 +85,14 @@ def test_the_first_and_the_last_partition_are_those_of_the_job_file(
     assert (found[0], found[-1], len(found)) == (first, last, number)
 
 
+@pytest.mark.parametrize("last", ["2026-10-25-02:00", "2026-10-25-02:00+0100"])
+def test_an_end_may_be_either_of_two_hours_shown_alike(last: str) -> None:
+    said = {"kind": "hourly", "start": "2026-10-25-01:00", "end": last}
+    assert keys(**said, timezone="Europe/Berlin")[-1] == last
+
+
 def test_without_an_end_partitions_go_on_with_the_calendar() -> None:
-    assert keys(kind="daily", start="2026-05-29")[-1] == "2026-05-31"
+    assert keys(kind="daily", start="2026-10-29")[-1] == "2026-10-31"
 
 
 def test_static_partitions_keep_their_order_and_an_unpartitioned_job_has_none() -> None:

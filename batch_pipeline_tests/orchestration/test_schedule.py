@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dagster._core.errors import ScheduleExecutionError
 
@@ -102,3 +104,30 @@ def test_a_missing_dataset_fails_the_tick_with_its_path(world: World) -> None:
     ):
         fire(place, "2026-01-04")
     assert str(world.folder / "gone") in str(raised.value.__cause__)
+
+
+def test_both_hours_that_the_clock_shows_alike_are_asked_for_and_sent(world: World) -> None:
+    nights = [datetime(2026, 10, 24, 23, 30, tzinfo=UTC) + timedelta(hours=n) for n in range(4)]
+    folder = world.folder / "nights"
+    folder.mkdir()
+    columns = {"id": list("abcdefgh"), "body": ["good"] * 8, "at": sorted(nights * 2)}
+    pq.write_table(pa.table(columns), folder / "part.parquet")
+    hours = {
+        "dataset": {"path": str(folder), "key": "id"},
+        "partitions": {
+            "kind": "hourly",
+            "column": "at",
+            "start": "2026-10-25-00:00",
+            "timezone": "Europe/Berlin",
+        },
+    }
+    with location(world, schedule={"cron": "0 6 * * *"}, **hours) as place:
+        (request,) = fire(place, "2026-10-25").run_requests or []
+        assert [request.tags[tag] for tag in SPAN] == ["2026-10-25-01:00", "2026-10-25-03:00"]
+        assert place.dagster.execute("moods_submit", tags=dict(request.tags)).success
+        assert place.landed("batches") == {
+            *("2026-10-25-01:00", "2026-10-25-02:00", "2026-10-25-02:00+0100", "2026-10-25-03:00")
+        }
+    world.wait(60)
+    assert sum(world.sim.submissions().values()) == 8
+    assert world.sendings == {1}

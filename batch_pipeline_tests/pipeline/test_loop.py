@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_pipeline.errors import StoreError
+from batch_pipeline.errors import StoreError, UsageError
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.world import DAYS, SCHEMA, World, made, rows
@@ -50,6 +52,43 @@ def test_a_job_without_partitions_is_one_of_all_rows(world: World) -> None:
     assert len(world.results(UNPARTITIONED)) == 7
     with world.open(world.job(partitions={"kind": "none"})) as shell:
         assert shell.report([UNPARTITIONED]).total.requests == 7
+
+
+@pytest.mark.parametrize("zone", ["UTC", None])
+def test_every_row_of_the_nights_when_clocks_change_is_sent_once(
+    world: World, zone: str | None
+) -> None:
+    changes = (datetime(2026, 10, 25, 1), datetime(2026, 3, 29, 1))  # noqa: DTZ001 - with or without
+    steps = [change + timedelta(minutes=15 * n) for change in changes for n in range(-20, 21)]
+    at = pa.array(steps, pa.timestamp("us", tz=zone))
+    ids = [f"n{n}" for n in range(len(steps))]
+    (world.folder / "nights").mkdir()
+    table = pa.table({"id": ids, "body": ["good"] * len(ids), "at": at})
+    pq.write_table(table, world.folder / "nights" / "part.parquet")
+    hours = {"kind": "hourly", "column": "at", "start": "2026-01-01-00:00"}
+    job = world.job(
+        dataset={"path": str(world.folder / "nights"), "key": "id"},
+        partitions={**hours, "timezone": "Europe/Berlin"},
+    )
+    done = world.run(job)
+    landed = [row["id"] for name in done for row in world.results(name)]
+    assert sorted(landed) == sorted(ids)
+    assert world.sendings == {1}
+    assert ("2026-10-25-02:00+0100" in done) == (zone == "UTC")
+
+
+def test_a_stretch_of_partitions_goes_by_time_whatever_their_names(world: World) -> None:
+    shutil.rmtree(world.folder / "rows")
+    for day in ("31.12.2025", "01.01.2026", "15.01.2026"):
+        world.write_rows({day: rows(1, prefix=day)})
+    said = {"kind": "daily", "column": "day", "start": "01.12.2025", "format": "%d.%m.%Y"}
+    with world.open(world.job(partitions=said)) as shell:
+        assert shell.select([], first="30.12.2025", last="02.01.2026") == [
+            *("31.12.2025", "01.01.2026")
+        ]
+        assert shell.select([], first="31.12.2025") == ["31.12.2025", "01.01.2026", "15.01.2026"]
+        with pytest.raises(UsageError, match=r"'soon' is no daily partition.*'01.12.2025'"):
+            shell.select([], last="soon")
 
 
 def test_a_dataset_may_be_anywhere_fsspec_reaches(world: World) -> None:

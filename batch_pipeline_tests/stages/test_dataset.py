@@ -120,8 +120,90 @@ def test_an_hour_shown_twice_on_the_clock_is_two_partitions(tmp_path: Path) -> N
     second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)  # both 02:30 in Berlin
     write(tmp_path / "x.parquet", {"id": [1, 2], "at": [first, second]})
     job = make_job(tmp_path, partitions={**HOURLY, "timezone": "Europe/Berlin"})
-    assert ids_of(job, "2026-10-25-02:00+0200") == [1]
+    assert partitions_of(job) == ["2026-10-25-02:00", "2026-10-25-02:00+0100"]
+    assert ids_of(job, "2026-10-25-02:00") == [1]
     assert ids_of(job, "2026-10-25-02:00+0100") == [2]
+    with pytest.raises(DatasetError, match=r"is part of '2026-10-25-02:00'"):
+        ids_of(job, "2026-10-25-02:00+0200")  # a second name would send its rows twice
+
+
+def test_times_that_no_clock_shows_are_in_the_hour_that_follows_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = [datetime(2026, 3, 29, hour, 30) for hour in range(5)]  # noqa: DTZ001 - the point
+    write(tmp_path / "x.parquet", {"id": [0, 1, 2, 3, 4], "at": times})
+    job = make_job(tmp_path, partitions={**HOURLY, "timezone": "Europe/Berlin"})
+    names = [f"2026-03-29-0{hour}:00" for hour in (0, 1, 3, 4)]
+    assert partitions_of(job) == names
+    assert [ids_of(job, name) for name in names] == [[0], [1], [2, 3], [4]]
+    assert "no clock in Europe/Berlin shows, such as 2026-03-29 02:30" in caplog.text
+    with pytest.raises(DatasetError, match=r"no clock shows that time.*'2026-03-29-03:00'"):
+        ids_of(job, "2026-03-29-02:00")
+
+
+def test_times_shown_twice_without_a_zone_are_in_the_first_of_the_two_hours(tmp_path: Path) -> None:
+    times = [datetime(2026, 10, 25, hour, 30) for hour in (1, 2, 3)]  # noqa: DTZ001 - the point
+    write(tmp_path / "x.parquet", {"id": [1, 2, 3], "at": times})
+    job = make_job(tmp_path, partitions={**HOURLY, "timezone": "Europe/Berlin"})
+    assert partitions_of(job) == [f"2026-10-25-0{hour}:00" for hour in (1, 2, 3)]
+    assert ids_of(job, "2026-10-25-02:00") == [2]
+    assert ids_of(job, "2026-10-25-02:00+0100") == []
+
+
+def test_days_by_the_hour_are_in_their_first_hour(tmp_path: Path) -> None:
+    write(tmp_path / "x.parquet", {"id": [1, 2], "at": [date(2026, 5, 1), date(2026, 5, 2)]})
+    job = make_job(tmp_path, partitions=HOURLY)
+    assert partitions_of(job) == ["2026-05-01-00:00", "2026-05-02-00:00"]
+    assert ids_of(job, "2026-05-01-00:00") == [1]
+    assert ids_of(job, "2026-05-01-23:00") == []
+
+
+@pytest.mark.parametrize("said", [DAILY, {**DAILY, "kind": "weekly"}, {**DAILY, "kind": "monthly"}])
+def test_dates_kept_as_text_that_are_no_partitions_are_named(
+    tmp_path: Path, said: dict[str, str]
+) -> None:
+    days = ["2026-03-01", "2026-3-8", "2026-3-15", "2026-3-22", "soon"]
+    write(tmp_path / "x.parquet", {"id": [1, 2, 3, 4, 5], "day": days})
+    wanted = r"'day' holds '2026-3-15', '2026-3-22', '2026-3-8' and 1 more.*Dagster would not know"
+    with pytest.raises(DatasetError, match=wanted):
+        partitions_of(make_job(tmp_path, partitions=said))
+
+
+def test_a_folder_whose_date_is_spelled_otherwise_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "day=2026-01-01" / "x.parquet", {"id": [1]})
+    write(tmp_path / "day=2026-1-2" / "x.parquet", {"id": [2]})
+    job = make_job(tmp_path, partitions=DAILY)
+    with pytest.raises(DatasetError, match=r"'day' holds '2026-1-2', which is no name"):
+        partitions_of(job)
+    with pytest.raises(DatasetError, match=r"'2026-1-2' is no daily partition"):
+        ids_of(job, "2026-1-2")
+    assert ids_of(job, "2026-01-01") == [1]
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "part_of"),
+    [
+        ({**MONTHLY, "kind": "weekly"}, "2026-01-07", "2026-01-04"),
+        (MONTHLY, "2026-01-15", "2026-01-01"),
+        ({**MONTHLY, "kind": "daily"}, "2026-1-7", "2026-01-07"),
+        (HOURLY, "2026-01-01-03:30", "2026-01-01-03:00"),
+    ],
+)
+def test_a_time_within_a_partition_is_not_another_one(
+    tmp_path: Path, said: dict[str, str], name: str, part_of: str
+) -> None:
+    write(tmp_path / "x.parquet", {"id": [1], "at": [datetime(2026, 1, 7, tzinfo=UTC)]})
+    with pytest.raises(DatasetError, match=f"is part of '{part_of}'"):
+        ids_of(make_job(tmp_path, partitions=said), name)
+
+
+def test_names_are_in_the_order_of_their_times_whatever_their_format(tmp_path: Path) -> None:
+    days = [date(2026, 2, 1), date(2025, 12, 31), date(2026, 1, 15)]
+    write(tmp_path / "x.parquet", {"id": [1, 2, 3], "day": days})
+    said = {**DAILY, "start": "01.01.2025", "format": "%d.%m.%Y"}
+    assert partitions_of(make_job(tmp_path, partitions=said)) == [
+        *("31.12.2025", "15.01.2026", "01.02.2026")
+    ]
 
 
 def test_the_hours_there_are_named_as_they_are_selected(tmp_path: Path) -> None:
