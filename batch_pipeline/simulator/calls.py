@@ -3,9 +3,10 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from email.utils import formatdate
+from typing import TypeVar
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -14,10 +15,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from batch_pipeline.simulator.engine import Engine
-from batch_pipeline.simulator.faults import CallFault, Cut, Drop, Fail, Lag
-from batch_pipeline.simulator.records import LogEntry
+from batch_pipeline.simulator.faults import CallFault, Cut, Drop, Fail, Lag, Skew, Strangers
+from batch_pipeline.simulator.records import Batch, LogEntry
+from batch_pipeline.simulator.reply import Reply
+from batch_pipeline.simulator.tampering import tampered, with_strangers
 
 _CHUNK = 1 << 20
+_APART = (Lag, Skew, Strangers)  # they go with any other fault of the same call
 
 
 class RefusedCallError(Exception):
@@ -39,19 +43,9 @@ class RefusedCallError(Exception):
         self.request_id = ""  # for bodies that repeat it
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a handler answers: a JSON body, or a file to download."""
-
-    body: object = None
-    status: int = 200
-    effect: str | None = None  # id of what was created or changed
-    download: Path | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 Handler = Callable[[Request], Awaitable[Reply]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+_Apart = TypeVar("_Apart", Skew, Strangers)
 
 
 class Face:
@@ -72,6 +66,10 @@ class Face:
 
     def headers(self, request_id: str, milliseconds: int) -> dict[str, str]:
         """The headers that every answer carries."""
+        raise NotImplementedError
+
+    def stranger(self, now: float) -> Mapping[str, object]:
+        """A batch of somebody else's, as a listing shows it."""
         raise NotImplementedError
 
     def notes(self, headers: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 - for those who do
@@ -104,7 +102,7 @@ class Door:
             self._face.check_key(request.headers)
             fault = self._fault(operation, subject)
             fired = None if fault is None else str(type(fault).__struct_config__.tag)
-            reply = await self._reply(request, handler, fault, request_id)
+            reply = await self._reply(request, operation, handler, fault, request_id)
         except HTTPException as malformed:  # a form that is none
             refused = RefusedCallError(malformed.status_code, malformed.detail)
             reply = self._refusal(refused, request_id)
@@ -113,12 +111,18 @@ class Door:
             fired = fired or refused.fault
         milliseconds = int(1000 * (time.perf_counter() - started)) + 1
         headers = self._face.headers(request_id, milliseconds)
+        headers["date"] = formatdate(self._told_time(operation, subject), usegmt=True)
         answer = _Answer(reply, headers, fault)
         self._log(request, operation, answer, fired)
         return answer
 
     async def _reply(
-        self, request: Request, handler: Handler, fault: CallFault | None, request_id: str
+        self,
+        request: Request,
+        operation: str,
+        handler: Handler,
+        fault: CallFault | None,
+        request_id: str,
     ) -> Reply:
         if isinstance(fault, Fail | Drop) and fault.when == "before":
             async for _ in request.stream():  # the caller finished sending; then it goes wrong
@@ -126,6 +130,8 @@ class Door:
             reply = Reply()
         else:
             reply = await handler(request)
+            reply = self._with_strangers(reply, operation, request)
+            reply = await asyncio.to_thread(tampered, reply, fault, request)
         if isinstance(fault, Fail):
             error = RefusedCallError(
                 fault.status,
@@ -145,11 +151,30 @@ class Door:
 
     def _fault(self, operation: str, subject: str) -> CallFault | None:
         for number, rule in enumerate(self._engine.script.calls):
-            if isinstance(rule, Lag) or not rule.concerns(operation, subject):
+            if isinstance(rule, _APART) or not rule.concerns(operation, subject):
                 continue
             if rule.fires(self._engine.state.hit(f"calls/{number}")):
                 return rule
         return None
+
+    def _also(self, kind: type[_Apart], operation: str, subject: str) -> Iterator[_Apart]:
+        """The rules of a kind that goes with others."""
+        for number, rule in enumerate(self._engine.script.calls):
+            if not isinstance(rule, kind) or not rule.concerns(operation, subject):
+                continue
+            if rule.fires(self._engine.state.hit(f"calls/{number}")):
+                yield rule
+
+    def _told_time(self, operation: str, subject: str) -> float:
+        """The time of the Date header: the simulated clock's, unless the script skews it."""
+        ahead = sum(rule.seconds for rule in self._also(Skew, operation, subject))
+        return self._engine.clock.now() + ahead
+
+    def _with_strangers(self, reply: Reply, operation: str, request: Request) -> Reply:
+        for rule in self._also(Strangers, operation, ""):
+            template = self._face.stranger(self._engine.clock.now())
+            reply = with_strangers(reply, rule.odd, template, request)
+        return reply
 
     def _log(self, request: Request, operation: str, answer: "_Answer", fired: str | None) -> None:
         self._engine.state.add_log(
@@ -177,12 +202,22 @@ def check_lag(
     for number, rule in enumerate(engine.script.calls):
         if not isinstance(rule, Lag) or not rule.concerns(operation, subject):
             continue
-        if rule.seconds is not None and engine.clock.now() - created_at >= rule.seconds:
+        age = engine.clock.now() - created_at
+        if age < rule.starts or (rule.seconds is not None and age >= rule.seconds):
             continue
         counted = rule.times is not None or rule.nth is not None
         if not counted or rule.fires(engine.state.hit(f"calls/{number}/{subject}")):
             hidden.fault = "lag"
             raise hidden
+
+
+def is_hidden(engine: Engine, batch: Batch) -> bool:
+    """True when the script keeps a batch out of a listing."""
+    try:
+        check_lag(engine, "list", batch.id, batch.created_at, RefusedCallError(404, ""))
+    except RefusedCallError:
+        return True
+    return False
 
 
 class _Answer(Response):
@@ -191,12 +226,15 @@ class _Answer(Response):
     def __init__(self, reply: Reply, headers: Mapping[str, str], fault: CallFault | None) -> None:
         self.reply = reply
         self._fault = fault
-        content = b"" if reply.download is not None else orjson.dumps(reply.body)
+        content = reply.raw
+        if content is None:
+            content = b"" if reply.download is not None else orjson.dumps(reply.body)
         super().__init__(content, reply.status, {**headers, **reply.headers})
         if "content-type" not in self.headers:
             self.headers["content-type"] = "application/json"
         if reply.download is not None:
-            self.headers["content-length"] = str(reply.download.stat().st_size)
+            size = reply.download.stat().st_size if reply.length is None else reply.length
+            self.headers["content-length"] = str(size)
         self.sends = int(self.headers["content-length"])
         if isinstance(fault, Cut):
             self.sends = min(self.sends, fault.bytes)

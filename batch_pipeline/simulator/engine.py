@@ -8,7 +8,15 @@ from msgspec.structs import replace
 
 from batch_pipeline.simulator.clock import Clock
 from batch_pipeline.simulator.dialect import Dialect, Validator, Verdict
-from batch_pipeline.simulator.faults import BatchFault, FaultScript, Invalidate, LateResults, Stall
+from batch_pipeline.simulator.faults import (
+    BatchFault,
+    FaultScript,
+    IgnoreCancels,
+    Invalidate,
+    LateResults,
+    Stall,
+    Stick,
+)
 from batch_pipeline.simulator.limits import Limits, Pace
 from batch_pipeline.simulator.records import Batch, Flaw
 from batch_pipeline.simulator.running import Runner, StoppedError
@@ -98,6 +106,8 @@ class Engine:
 
         def cancelling(saved: Batch) -> Batch:
             if not saved.live or saved.status == "cancelling":
+                return saved
+            if saved.quirk(IgnoreCancels) is not None:
                 return saved
             return replace(saved, status="cancelling", cancelling_at=now, cancelled_at=due)
 
@@ -234,6 +244,14 @@ class Engine:
 
 def _due(batch: Batch) -> float:
     """When the batch changes its status next."""
+    stuck = [
+        quirk for quirk in batch.quirks if isinstance(quirk, Stick) and quirk.at == batch.status
+    ]
+    longer = [_NEVER if quirk.seconds is None else quirk.seconds for quirk in stuck]
+    return _usually_due(batch) + sum(longer)
+
+
+def _usually_due(batch: Batch) -> float:
     match batch.status:
         case "validating":
             return batch.validated_at

@@ -25,6 +25,22 @@ match apply. A key the script does not know is an error that names the nearest o
         operation: create       # create: about the input file; retrieve: about the batch
         seconds: 5              # while it is younger than that, in simulated seconds, or
         times: 2                # for the first calls about each object
+        starts: 600             # not before it is that old
+      - do: page                # 200, and an HTML page in place of the answer
+        operation: content
+      - do: shorten             # 200, but only the first lines of the answer (0: nothing)
+        operation: content
+        lines: 3
+      - do: redirect            # to the same path elsewhere
+        operation: content
+        to: http://localhost:9
+        status: 302             # 301 302 303 307 308
+      - do: strangers           # a listing begins with other people's batches, oddly shaped
+        operation: list
+        odd: [null_time]        # see ODDITIES (default: all of them)
+      - do: skew                # the clock of the Date header is ahead (or behind)
+        operation: any
+        seconds: 172800
     rows:                       # rows of the results
       - becomes: expired        # see ROW_FAULTS
         custom_id: "row-1*"     # a glob, or
@@ -33,6 +49,11 @@ match apply. A key the script does not know is an error that names the nearest o
         first_times: 1          # only in the first so many batches that carry the custom_id
       - becomes: error
         status: 429             # of an `error` row (default 500)
+        code: insufficient_quota  # code, type and message where the usual ones will not do
+        type: insufficient_quota
+        message: You exceeded your current quota.
+      - becomes: edited         # a 200 whose body differs, by a JSON merge patch
+        edit: {usage: {service_tier: standard}}
     batches:                    # whole batches; decided when the batch is created
       - do: late_results        # ended, but the ids of its result files show up later
         seconds: 30             # simulated
@@ -40,6 +61,11 @@ match apply. A key the script does not know is an error that names the nearest o
         nth: 1                  # nth and times count the batches created under this script
       - do: stall               # stops after this part of its rows and waits for its expiry
         after: 0.5
+      - do: stick               # stays in this status, whatever the window says
+        at: finalizing          # validating in_progress finalizing cancelling
+        seconds: 172800         # so much longer than it should (default: for ever)
+      - do: ignore_cancels      # a cancel is answered with 200, and nothing comes of it
+      - do: byte_order_mark     # result files begin with one
       - do: lose_finished       # a cancelled batch: finished rows vanish, counters go back to 0
       - do: empty_error_id      # "" in place of null when there is no error file
       - do: no_final_newline    # the last line of each result file has no newline
@@ -65,6 +91,17 @@ Operation: TypeAlias = Literal[
     "any", "upload", "file", "files", "delete", "content", "create", "retrieve", "list", "cancel"
 ]
 Ending: TypeAlias = Literal["completed", "expired", "cancelled"]
+Stage: TypeAlias = Literal["validating", "in_progress", "finalizing", "cancelling"]
+Oddity: TypeAlias = Literal[
+    "fractional_time",  # created_at is a number with a fraction
+    "null_time",  # created_at is null
+    "text_time",  # created_at is a text of another kind
+    "number_metadata",  # metadata holds numbers, lists and nulls
+    "unknown_status",  # a status that nobody knows
+    "missing_fields",  # nothing but an id
+    "no_object",  # null in place of an object
+]
+ODDITIES: tuple[Oddity, ...] = get_args(Oddity)
 RowFault: TypeAlias = Literal[
     "expired",  # error row: the window closed first
     "cancelled",  # error row: not executed because of a cancel
@@ -83,6 +120,17 @@ RowFault: TypeAlias = Literal[
     "line_separators",  # U+2028 and U+0085 inside the answer
     "context_exceeded",  # Anthropic: half an answer, stopped by the end of the context window
     "unknown_type",  # Anthropic: a result of a type that no client knows
+    "no_credit",  # an error row of the account, in the provider's words: no money
+    "null_id",  # the answer under custom_id null
+    "error_first",  # an error line of the same id before the result line
+    "lone_surrogate",  # half of a surrogate pair, escaped, inside the answer
+    "empty",  # a 200 that ends as it should and holds nothing
+    "reasoning_only",  # the same with thoughts, and no answer
+    "unknown_items",  # a 200 of parts that no client reads
+    "commentary",  # OpenAI's responses: remarks in phase `commentary` before the answer
+    "web_search",  # a 200 with two searches of the web, billed beside the tokens
+    "standard_tier",  # a 200 that says it was served, and billed, outside the batch tier
+    "edited",  # a 200 whose body differs by `edit`
 ]
 ROW_FAULTS: tuple[str, ...] = get_args(RowFault)
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
@@ -140,9 +188,39 @@ class Lag(_Call, frozen=True, kw_only=True, tag="lag"):
     """An object that cannot be found yet; `times` counts per object."""
 
     seconds: float | None = None
+    starts: float = 0.0
 
 
-CallFault: TypeAlias = Fail | Drop | Cut | Lag
+class Page(_Call, frozen=True, kw_only=True, tag="page"):
+    """A proxy's page in place of the answer, with status 200."""
+
+
+class Shorten(_Call, frozen=True, kw_only=True, tag="shorten"):
+    """An answer that is whole by its headers and lacks its later lines."""
+
+    lines: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Redirect(_Call, frozen=True, kw_only=True, tag="redirect"):
+    """The same path, elsewhere."""
+
+    to: str
+    status: Literal[301, 302, 303, 307, 308] = 302
+
+
+class Strangers(_Call, frozen=True, kw_only=True, tag="strangers"):
+    """Other people's batches at the head of a listing; goes with any other fault."""
+
+    odd: tuple[Oddity, ...] = ODDITIES
+
+
+class Skew(_Call, frozen=True, kw_only=True, tag="skew"):
+    """A Date header that is off by so many seconds; goes with any other fault."""
+
+    seconds: float
+
+
+CallFault: TypeAlias = Fail | Drop | Cut | Lag | Page | Shorten | Redirect | Strangers | Skew
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +232,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     first_times: Positive | None = None
     status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 500
+    code: str | None = None
+    type: str | None = None
+    message: str | None = None
+    edit: dict[str, object] = {}
 
     def picks(self, custom_id: str) -> bool:
         """True when every condition of the rule holds for the custom_id."""
@@ -179,6 +261,21 @@ class Stall(_Batch, frozen=True, kw_only=True, tag="stall"):
     """A batch that stops part-way."""
 
     after: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+
+
+class Stick(_Batch, frozen=True, kw_only=True, tag="stick"):
+    """A batch that does not leave a status."""
+
+    at: Stage
+    seconds: float | None = None
+
+
+class IgnoreCancels(_Batch, frozen=True, kw_only=True, tag="ignore_cancels"):
+    """A batch that goes on whoever cancels it."""
+
+
+class ByteOrderMark(_Batch, frozen=True, kw_only=True, tag="byte_order_mark"):
+    """Result files that begin with a byte order mark."""
 
 
 class LoseFinished(_Batch, frozen=True, kw_only=True, tag="lose_finished"):
@@ -209,7 +306,16 @@ class Invalidate(_Batch, frozen=True, kw_only=True, tag="invalidate"):
 
 
 BatchFault: TypeAlias = (
-    LateResults | Stall | LoseFinished | EmptyErrorId | NoFinalNewline | ForeignResults | Invalidate
+    LateResults
+    | Stall
+    | Stick
+    | IgnoreCancels
+    | ByteOrderMark
+    | LoseFinished
+    | EmptyErrorId
+    | NoFinalNewline
+    | ForeignResults
+    | Invalidate
 )
 
 

@@ -16,6 +16,7 @@ from batch_pipeline.simulator import tokens
 from batch_pipeline.simulator.hints import Hints
 from batch_pipeline.simulator.schema import writer_for
 
+_SURROGATE = "\ue0d8"  # stands for what no UTF-8 can hold until the line is written
 _REFUSAL = "I'm sorry, but I can't help with that. (Simulated refusal.)"
 
 
@@ -60,7 +61,9 @@ def _faulty_text(ask: Ask, fault: str | None) -> str:
         case "not_json":
             return "Sure! Here is the JSON you asked for: (simulated prose, no JSON)"
         case "line_separators":
-            return _with_separators(ask)
+            return _with_mark(ask, "\u2028 \u0085 \u2029")
+        case "lone_surrogate":
+            return _with_mark(ask, _SURROGATE)
         case _:
             return _text(ask)
 
@@ -86,9 +89,14 @@ def _without_first_field(text: str) -> str:
     return orjson.dumps(dict(list(value.items())[1:])).decode()
 
 
-def _with_separators(ask: Ask) -> str:
-    """The answer with line separators in it: in its longest string that the schema leaves free."""
-    text, mark = _text(ask), "\u2028 \u0085 \u2029"
+def with_surrogate(line: bytes) -> bytes:
+    """A line whose answer was marked for it, with half of a surrogate pair at the mark."""
+    return line.replace(_SURROGATE.encode(), rb"\ud83d")
+
+
+def _with_mark(ask: Ask, mark: str) -> str:
+    """The answer with a mark in it: in its longest string that the schema leaves free."""
+    text = _text(ask)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

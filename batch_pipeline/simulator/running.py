@@ -1,7 +1,9 @@
 """Running the rows of a batch: shuffled, a few hundred at a time, each lot safe on disk."""
 
+import codecs
 import os
 import random
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,7 +13,7 @@ from typing import BinaryIO
 from msgspec.structs import replace
 
 from batch_pipeline.simulator.dialect import Answered, Dialect
-from batch_pipeline.simulator.faults import LoseFinished, NoFinalNewline, Row, Stall
+from batch_pipeline.simulator.faults import ByteOrderMark, LoseFinished, NoFinalNewline, Row, Stall
 from batch_pipeline.simulator.records import Batch, Usage
 from batch_pipeline.simulator.state import State
 
@@ -79,6 +81,8 @@ class Runner:
         if batch.quirk(NoFinalNewline) is not None:
             size -= 1
             os.truncate(blob, size)
+        if batch.quirk(ByteOrderMark) is not None:
+            size += _mark_order(blob)
         self._state.put_file(replace(file, bytes=size))
         return file.id
 
@@ -137,6 +141,16 @@ class Runner:
             self._open[batch.id] = _Lines(source, blobs[0], blobs[1])
             self._open[batch.id].rewind(batch)
         return self._open[batch.id]
+
+
+def _mark_order(blob: Path) -> int:
+    """Begin the file with a byte order mark; returns its size."""
+    unmarked = blob.rename(blob.with_name(f"{blob.name}.unmarked"))
+    with unmarked.open("rb") as source, blob.open("wb") as marked:
+        marked.write(codecs.BOM_UTF8)
+        shutil.copyfileobj(source, marked, 1 << 20)
+    unmarked.unlink()
+    return len(codecs.BOM_UTF8)
 
 
 def rows_due(batch: Batch, now: float) -> int:

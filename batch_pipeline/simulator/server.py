@@ -228,6 +228,7 @@ def _config(app: Starlette) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,  # the date is the simulated clock's
         timeout_graceful_shutdown=2,
     )
 

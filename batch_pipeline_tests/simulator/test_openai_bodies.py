@@ -70,7 +70,7 @@ def unknown_fields(model: BaseModel) -> Iterable[str]:
 def test_a_chat_body_is_the_sdks_own_type(shared: Simulator, shared_client: OpenAI) -> None:
     body = chat(shared, shared_client)
     assert body.system_fingerprint == "fp_simulated"
-    assert body.service_tier == "default"
+    assert body.service_tier is None
     assert body.choices[0].finish_reason == "stop"
     assert body.choices[0].message.content == "Simulated answer to: It broke."
 

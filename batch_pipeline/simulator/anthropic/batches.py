@@ -17,11 +17,12 @@ from batch_pipeline.simulator.anthropic.objects import (
     page_of,
     processing_status,
 )
-from batch_pipeline.simulator.calls import RefusedCallError, Reply, check_lag
+from batch_pipeline.simulator.calls import RefusedCallError, check_lag, is_hidden
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.faults import ForeignResults, Invalidate, NoFinalNewline
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.records import Batch, StoredFile
+from batch_pipeline.simulator.reply import Reply
 
 _POLL_AGAIN = {"retry-after": "10"}
 
@@ -73,7 +74,7 @@ class Batches:
         batches = [
             batch
             for batch in reversed(self._state.batches(dialect=NAME))
-            if not batch.deleted and not self._hidden_from_list(batch)
+            if not batch.deleted and not is_hidden(self._engine, batch)
         ]
         page, more = page_of(batches, request.query_params)
         return list_reply([self._object(batch, request) for batch in page], more=more)
@@ -165,15 +166,10 @@ class Batches:
         if batch is None or batch.dialect != NAME or batch.deleted:
             raise unknown
         if operation is not None:
-            check_lag(self._engine, operation, batch_id, batch.created_at, unknown)
+            ended_at = batch.cancelled_at if batch.status == "cancelled" else batch.ended_at
+            since = ended_at if operation == "content" and ended_at else batch.created_at
+            check_lag(self._engine, operation, batch_id, since, unknown)
         return batch
-
-    def _hidden_from_list(self, batch: Batch) -> bool:
-        try:
-            check_lag(self._engine, "list", batch.id, batch.created_at, RefusedCallError(404, ""))
-        except RefusedCallError:
-            return True
-        return False
 
     def _has_results(self, batch: Batch) -> bool:
         now = self._engine.clock.now()

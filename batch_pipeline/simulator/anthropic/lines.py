@@ -8,10 +8,12 @@ import orjson
 from batch_pipeline.simulator.anthropic.checks import check_params
 from batch_pipeline.simulator.anthropic.messages import make_message
 from batch_pipeline.simulator.anthropic.objects import NAME, RESULTS_LIFE
+from batch_pipeline.simulator.anthropic.odd import odd_message
 from batch_pipeline.simulator.anthropic.refusals import RefusedRequestError
 from batch_pipeline.simulator.dialect import Answered, RowFaultOf
 from batch_pipeline.simulator.faults import Row
 from batch_pipeline.simulator.limits import Limits
+from batch_pipeline.simulator.mangling import mangled
 from batch_pipeline.simulator.records import Batch, StoredFile
 
 _KINDS = {
@@ -26,11 +28,19 @@ _KINDS = {
     529: "overloaded_error",
 }
 _MESSAGES = {
+    "authentication_error": "API key is invalid.",
+    "permission_error": "Your API key does not have permission to use the specified resource.",
+    "not_found_error": "model: claude-simulated",
+    "billing_error": "There is an issue with your account's billing (simulated).",
     "api_error": "Internal server error",
     "overloaded_error": "Overloaded",
     "rate_limit_error": "Number of requests has exceeded your rate limit (simulated).",
     "timeout_error": "Request timed out",
 }
+_NO_CREDIT = (
+    "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to "
+    "upgrade or purchase credits."
+)
 _REFUSED = "The request was refused (simulated)."
 
 
@@ -74,9 +84,15 @@ class AnthropicLines:
             )
         except RefusedRequestError as refused:
             return row.errored(refused.kind, refused.message, running=refused.running)
-        output = row.line({"type": "succeeded", "message": made.message})
+        message = made.message if fault is None else odd_message(made.message, fault, row.name)
+        output = row.line({"type": "succeeded", "message": message})
         if fault is not None:
-            output = _mangled(output, row, fault)
+            output = mangled(
+                output,
+                fault,
+                error=lambda: _error_fault(row, fault).output,
+                stranger=row.stranger,
+            )
         return Answered(output=output, completed=1, usage=made.usage)
 
     def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:
@@ -108,6 +124,11 @@ class _Row:
         line = {"custom_id": self.custom_id, "result": result}
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
+    def stranger(self) -> bytes:
+        """A line that nobody asked for."""
+        line = {"custom_id": f"never-sent-{self.name[:8]}", "result": {"type": "canceled"}}
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
     def errored(self, kind: str, message: str, *, running: bool) -> Answered:
         details = {"error_visibility": "user_facing"}
         error = {
@@ -127,9 +148,9 @@ class _Row:
 
 
 def _error_fault(row: _Row, fault: Row) -> Answered:
-    kind = error_kind(fault.status)
+    kind = fault.type or error_kind(fault.status)
     running = fault.status >= 429  # noqa: PLR2004 - what is less says that the request is wrong
-    return row.errored(kind, _MESSAGES.get(kind, _REFUSED), running=running)
+    return row.errored(kind, fault.message or _MESSAGES.get(kind, _REFUSED), running=running)
 
 
 _INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
@@ -141,23 +162,8 @@ _INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
     "missing": lambda _, __: Answered(completed=1),  # the counts always add up to all requests
     "lost": lambda row, _: row.errored("api_error", "", running=True),
     "error": _error_fault,
+    "no_credit": lambda row, _: row.errored("invalid_request_error", _NO_CREDIT, running=False),
     "unknown_type": lambda row, _: Answered(
         output=row.line({"type": "postponed", "until": None}), completed=1
     ),
 }
-
-
-def _mangled(output: bytes, row: _Row, fault: Row) -> bytes:
-    """What becomes of a good line on its way into the results."""
-    match fault.becomes:
-        case "duplicate":
-            return output * 2
-        case "unknown_id":
-            stranger = orjson.dumps(
-                {"custom_id": f"never-sent-{row.name[:8]}", "result": {"type": "canceled"}}
-            )
-            return output + stranger + b"\n"
-        case "unparseable":
-            return output[: len(output) // 2].rstrip(b"\n") + b"\n"
-        case _:
-            return output

@@ -1,13 +1,15 @@
 """Forms of Anthropic's batches: the object, its times, the pages of a list."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from starlette.datastructures import QueryParams
 
-from batch_pipeline.simulator.calls import RefusedCallError, Reply
+from batch_pipeline.simulator.calls import RefusedCallError
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.records import Batch
+from batch_pipeline.simulator.reply import Reply
 
 NAME = "anthropic"
 RESULTS_LIFE = 29 * DAY  # after the batch was created
@@ -44,6 +46,25 @@ def batch_object(batch: Batch, *, now: float, results_url: str | None) -> dict[s
         "cancel_initiated_at": moment(batch.cancelling_at),
         "results_url": results_url,
     }
+
+
+def strangers_batch(now: float) -> dict[str, object]:
+    """A regular batch that nobody here created."""
+    batch = Batch(
+        id=f"msgbatch_{uuid.uuid4().hex}",
+        dialect=NAME,
+        endpoint="/v1/messages",
+        input_file_id="",
+        created_at=now,
+        expires_at=now + DAY,
+        validated_at=now,
+        run_seconds=0.0,
+        finalize_seconds=0.0,
+        status="in_progress",
+        in_progress_at=now,
+        total=10,
+    )
+    return batch_object(batch, now=now, results_url=None)
 
 
 def _counts(batch: Batch) -> dict[str, int]:

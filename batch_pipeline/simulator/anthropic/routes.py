@@ -9,9 +9,10 @@ from starlette.routing import Route
 from batch_pipeline.simulator.anthropic.batches import Batches
 from batch_pipeline.simulator.anthropic.blocks import NEW_VERSION
 from batch_pipeline.simulator.anthropic.lines import AnthropicLines, error_kind
-from batch_pipeline.simulator.anthropic.objects import NAME, moment
-from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError, Reply
+from batch_pipeline.simulator.anthropic.objects import NAME, moment, strangers_batch
+from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError
 from batch_pipeline.simulator.engine import Engine
+from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _VERSIONS = frozenset(["2023-06-01", NEW_VERSION])
@@ -57,6 +58,10 @@ class AnthropicFace(Face):
             },
             "request_id": refused.request_id,
         }
+
+    def stranger(self, now: float) -> dict[str, object]:
+        """A batch of another program's."""
+        return strangers_batch(now)
 
     def headers(self, request_id: str, milliseconds: int) -> dict[str, str]:  # noqa: ARG002 - not shown here
         """As recorded."""

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from batch_pipeline.simulator.calls import RefusedCallError, Reply, check_lag
+from batch_pipeline.simulator.calls import RefusedCallError, check_lag
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.mistral.checks import flaw_of
@@ -27,6 +27,7 @@ from batch_pipeline.simulator.mistral.objects import (
     uuid_of,
 )
 from batch_pipeline.simulator.records import StoredFile
+from batch_pipeline.simulator.reply import Reply
 
 _SAMPLES = {
     "batch": "batch_request",

@@ -1,5 +1,6 @@
 """Mistral's `/v1/batch/jobs`."""
 
+import uuid
 from datetime import UTC, datetime
 
 import orjson
@@ -7,9 +8,10 @@ from msgspec.structs import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from batch_pipeline.simulator.calls import RefusedCallError, Reply, check_lag
+from batch_pipeline.simulator.calls import RefusedCallError, check_lag, is_hidden
 from batch_pipeline.simulator.engine import Engine
-from batch_pipeline.simulator.faults import EmptyErrorId
+from batch_pipeline.simulator.faults import EmptyErrorId, IgnoreCancels
+from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.mistral.objects import (
     NAME,
     field_error,
@@ -22,6 +24,7 @@ from batch_pipeline.simulator.mistral.objects import (
 from batch_pipeline.simulator.mistral.planning import Planner
 from batch_pipeline.simulator.mistral.wishes import read_wish
 from batch_pipeline.simulator.records import Batch
+from batch_pipeline.simulator.reply import Reply
 
 _STATUS = {
     "validating": "QUEUED",
@@ -59,7 +62,7 @@ class Jobs:
             job
             for job in self._state.batches(dialect=NAME)
             if not job.deleted
-            and not self._hidden_from_list(job)
+            and not is_hidden(self._engine, job)
             and (not mine or job.owner == owner)
             and job.created_at > after
             and (not statuses or _STATUS[job.status] in statuses)
@@ -89,7 +92,7 @@ class Jobs:
             raise RefusedCallError(409, f"Job {job.id} has ended: {_STATUS[job.status]}.")
 
         def cancelled(saved: Batch) -> Batch:
-            if saved.status != "validating":
+            if saved.status != "validating" or saved.quirk(IgnoreCancels) is not None:
                 return saved
             return replace(saved, status="cancelled", cancelling_at=now, cancelled_at=now)
 
@@ -112,13 +115,6 @@ class Jobs:
         if job is None or job.dialect != NAME or job.deleted:
             raise _no_job(wanted)
         return job
-
-    def _hidden_from_list(self, job: Batch) -> bool:
-        try:
-            check_lag(self._engine, "list", job.id, job.created_at, _no_job(job.id))
-        except RefusedCallError:
-            return True
-        return False
 
     def _object(self, job: Batch) -> dict[str, object]:
         shown = not job.live and self._engine.clock.now() >= job.results_from
@@ -164,6 +160,28 @@ def _job_object(job: Batch) -> dict[str, object]:
         "started_at": seconds(job.in_progress_at),
         "completed_at": None if job.live else seconds(ended),
     }
+
+
+def strangers_job(now: float) -> dict[str, object]:
+    """A regular job that nobody here created."""
+    return _job_object(
+        Batch(
+            id=str(uuid.uuid4()),
+            dialect=NAME,
+            endpoint="/v1/chat/completions",
+            input_file_id="",
+            created_at=now,
+            expires_at=now + DAY,
+            validated_at=now,
+            run_seconds=0.0,
+            finalize_seconds=0.0,
+            status="in_progress",
+            in_progress_at=now,
+            model="mistral-small-latest",
+            total=10,
+            input_files=(str(uuid.uuid4()),),
+        )
+    )
 
 
 def _no_job(wanted: str) -> RefusedCallError:

@@ -8,14 +8,20 @@ import orjson
 from batch_pipeline.simulator.dialect import Answered, RowFaultOf
 from batch_pipeline.simulator.faults import Row
 from batch_pipeline.simulator.limits import Limits
+from batch_pipeline.simulator.mangling import mangled
 from batch_pipeline.simulator.mistral import models
 from batch_pipeline.simulator.mistral.bodies import make_body
 from batch_pipeline.simulator.mistral.made import RefusedRequestError
 from batch_pipeline.simulator.mistral.objects import NAME, uuid_from
+from batch_pipeline.simulator.mistral.odd import odd_body
 from batch_pipeline.simulator.records import Batch, StoredFile
 
 RESULT = "batch_result"  # purpose of both result files; the service names both the same
 _HTTP_ERRORS = {
+    401: ("Unauthorized", "invalid_request_unauthorized", None),
+    402: ("Payment required: check your billing (simulated).", "invalid_request_error", None),
+    403: ("You do not have access to the model", "invalid_request_forbidden", None),
+    404: ("The model was not found (simulated).", "invalid_model", "1500"),
     408: ("Request timed out", "request_timeout", "1200"),
     422: ("The request was refused (simulated).", "invalid_request_error", None),
     429: ("Requests rate limit exceeded", "rate_limited", "1300"),
@@ -53,9 +59,15 @@ class MistralLines:
             )
         except RefusedRequestError as refused:
             return row.http_error(400, (refused.message, refused.kind, refused.code))
-        output = row.response(200, made.body)
+        body = made.body if fault is None else odd_body(made.body, fault, row.name)
+        output = row.response(200, body)
         if fault is not None:
-            output = _mangled(output, row, fault)
+            output = mangled(
+                output,
+                fault,
+                error=lambda: _http_fault(row, fault).error,
+                stranger=row.stranger,
+            )
         return Answered(output=output, completed=1, usage=made.usage)
 
     def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:  # noqa: ARG002 - no word of it
@@ -96,6 +108,11 @@ class _Row:
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
+    def stranger(self) -> bytes:
+        """A line that nobody asked for."""
+        never = _Row(self.name[::-1], f"never-sent-{self.name[:8]}")
+        return never.http_error(500, _SERVER_ERROR).error
+
     def response(self, status: int, body: object) -> bytes:
         return self.line({"status_code": status, "body": body})
 
@@ -118,7 +135,9 @@ def _name(batch: Batch, line: bytes) -> str:
 
 def _http_fault(row: _Row, fault: Row) -> Answered:
     usual = _SERVER_ERROR if fault.status >= 500 else _BAD_REQUEST  # noqa: PLR2004 - HTTP's split
-    return row.http_error(fault.status, _HTTP_ERRORS.get(fault.status, usual))
+    message, kind, code = _HTTP_ERRORS.get(fault.status, usual)
+    told = (fault.message or message, fault.type or kind, fault.code or code)
+    return row.http_error(fault.status, told)
 
 
 _INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
@@ -128,18 +147,5 @@ _INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
     "missing": lambda _, __: Answered(),
     "lost": lambda row, _: row.lost(),
     "error": _http_fault,
+    "no_credit": lambda row, _: row.http_error(402, _HTTP_ERRORS[402]),
 }
-
-
-def _mangled(output: bytes, row: _Row, fault: Row) -> bytes:
-    """What becomes of a good line on its way into the file."""
-    match fault.becomes:
-        case "duplicate":
-            return output * 2
-        case "unknown_id":
-            stranger = _Row(row.name[::-1], f"never-sent-{row.name[:8]}")
-            return output + stranger.http_error(500, _SERVER_ERROR).error
-        case "unparseable":
-            return output[: len(output) // 2].rstrip(b"\n") + b"\n"
-        case _:
-            return output

@@ -7,13 +7,14 @@ import orjson
 from starlette.requests import Request
 from starlette.routing import Route
 
-from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError, Reply
+from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.mistral.files import Files
-from batch_pipeline.simulator.mistral.jobs import Jobs
+from batch_pipeline.simulator.mistral.jobs import Jobs, strangers_job
 from batch_pipeline.simulator.mistral.lines import MistralLines
 from batch_pipeline.simulator.mistral.objects import NAME, ToldError, uuid_of
 from batch_pipeline.simulator.mistral.wishes import input_files
+from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _OVERLOADED = 429
@@ -60,6 +61,10 @@ class MistralFace(Face):
             "code": refused.code or code,
             "raw_status_code": refused.status,
         }
+
+    def stranger(self, now: float) -> dict[str, object]:
+        """A job of somebody else's."""
+        return strangers_job(now)
 
     def headers(self, request_id: str, milliseconds: int) -> dict[str, str]:
         """Two names for the same call."""

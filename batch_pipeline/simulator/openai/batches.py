@@ -5,13 +5,14 @@ import uuid
 import orjson
 from starlette.requests import Request
 
-from batch_pipeline.simulator.calls import RefusedCallError, Reply, check_lag
+from batch_pipeline.simulator.calls import RefusedCallError, check_lag, is_hidden
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.faults import EmptyErrorId
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.openai.bodies import ENDPOINTS
 from batch_pipeline.simulator.openai.objects import NAME, life, list_reply, page_of, seconds
 from batch_pipeline.simulator.records import Batch
+from batch_pipeline.simulator.reply import Reply
 
 _CREATE_KEYS = frozenset(
     ["input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"]
@@ -50,8 +51,11 @@ class Batches:
 
     async def list(self, request: Request) -> Reply:
         """A page of batches, newest first."""
-        batches = self._state.batches(dialect=NAME)
-        batches.reverse()
+        batches = [
+            batch
+            for batch in reversed(self._state.batches(dialect=NAME))
+            if not is_hidden(self._engine, batch)
+        ]
         page, more = page_of(batches, request, usual=20, most=100)
         return list_reply([self._object(batch) for batch in page], more=more)
 
@@ -150,6 +154,26 @@ def _batch_object(batch: Batch) -> dict[str, object]:
         },
         "metadata": batch.metadata,
     }
+
+
+def strangers_batch(now: float) -> dict[str, object]:
+    """A regular batch that nobody here created."""
+    batch = Batch(
+        id=f"batch_{uuid.uuid4().hex}",
+        dialect=NAME,
+        endpoint=ENDPOINTS[0],
+        input_file_id=f"file-{uuid.uuid4().hex[:22]}",
+        created_at=now,
+        expires_at=now + DAY,
+        validated_at=now,
+        run_seconds=0.0,
+        finalize_seconds=0.0,
+        status="in_progress",
+        in_progress_at=now,
+        model="gpt-4o-mini",
+        total=10,
+    )
+    return _batch_object(batch)
 
 
 def _no_batch(batch_id: str) -> RefusedCallError:

@@ -49,7 +49,7 @@ def make_chat(body: Body, name: str, created: int, fault: str | None) -> Made:
             "model": body["model"],
             "choices": [_choice(said, ask, name, index) for index in range(copies)],
             "usage": _chat_usage(usage),
-            "service_tier": "default",
+            "service_tier": None,  # recorded rows said `default`, and were billed as batch
             "system_fingerprint": "fp_simulated",
         },
         usage,

@@ -10,11 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from batch_pipeline.simulator.calls import RefusedCallError, Reply, check_lag
+from batch_pipeline.simulator.calls import RefusedCallError, check_lag
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.limits import RESULT_LIFE
 from batch_pipeline.simulator.openai.objects import NAME, life, list_reply, page_of, seconds
 from batch_pipeline.simulator.records import StoredFile
+from batch_pipeline.simulator.reply import Reply
 
 _PURPOSES = frozenset(["assistants", "batch", "fine-tune", "vision", "user_data", "evals"])
 _GENERAL_FILE_CAP = 512_000_000

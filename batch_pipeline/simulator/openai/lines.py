@@ -9,8 +9,10 @@ import orjson
 from batch_pipeline.simulator.dialect import Answered, RowFaultOf, Verdict
 from batch_pipeline.simulator.faults import Row
 from batch_pipeline.simulator.limits import RESULT_LIFE, Limits
+from batch_pipeline.simulator.mangling import mangled
 from batch_pipeline.simulator.openai.bodies import count_inputs, count_prompt, make_body
 from batch_pipeline.simulator.openai.checks import RefusedRequestError, known_model
+from batch_pipeline.simulator.openai.odd import odd_body
 from batch_pipeline.simulator.records import Batch, Flaw, StoredFile, Usage
 
 _NOT_RUN = {
@@ -25,12 +27,28 @@ _NOT_RUN = {
     "request_timeout": ("request_timeout", "This request timed out before it was executed."),
 }
 _HTTP_ERRORS = {
+    401: ("Incorrect API key provided: sk-***.", "invalid_request_error", "invalid_api_key"),
+    403: (
+        "Project `proj_simulated` does not have access to the model.",
+        "invalid_request_error",
+        "model_not_found",
+    ),
+    404: (
+        "The model does not exist or you do not have access to it.",
+        "invalid_request_error",
+        "model_not_found",
+    ),
     408: ("Request timed out.", "invalid_request_error", "request_timeout"),
     409: ("The resource is in conflict.", "invalid_request_error", "conflict"),
     429: ("Rate limit reached for requests.", "requests", "rate_limit_exceeded"),
     503: ("The engine is currently overloaded.", "server_error", "service_unavailable"),
 }
 _SERVER_ERROR = ("The server had an error while processing your request.", "server_error", None)
+_NO_CREDIT = (
+    "Billing hard limit has been reached.",
+    "billing_limit_user_error",
+    "billing_hard_limit_reached",
+)
 _BAD_REQUEST = ("The request was refused (simulated).", "invalid_request_error", None)
 
 
@@ -96,9 +114,15 @@ class OpenAILines:
                 (refused.message, "invalid_request_error", refused.code),
                 refused.param,
             )
-        output = row.response(200, made.body)
+        body = made.body if fault is None else odd_body(made.body, fault, row.name)
+        output = row.response(200, body)
         if fault is not None:
-            output = _mangled(output, row, fault)
+            output = mangled(
+                output,
+                fault,
+                error=lambda: _http_fault(row, fault).error,
+                stranger=row.stranger,
+            )
         return Answered(output=output, completed=1, usage=made.usage)
 
     def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:
@@ -230,6 +254,11 @@ class _Row:
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
+    def stranger(self) -> bytes:
+        """A line that nobody asked for."""
+        never = _Row(self.batch, f"never-sent-{self.name[:8]}")
+        return never.not_run("request_timeout").error
+
     def response(self, status: int, body: object) -> bytes:
         response = {"status_code": status, "request_id": f"req_{self.name}", "body": body}
         return self.line(response, None)
@@ -252,7 +281,9 @@ class _Row:
 
 def _http_fault(row: _Row, fault: Row) -> Answered:
     usual = _SERVER_ERROR if fault.status >= 500 else _BAD_REQUEST  # noqa: PLR2004 - HTTP's split
-    return row.http_error(fault.status, _HTTP_ERRORS.get(fault.status, usual))
+    message, kind, code = _HTTP_ERRORS.get(fault.status, usual)
+    told = (fault.message or message, fault.type or kind, fault.code or code)
+    return row.http_error(fault.status, told)
 
 
 _INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
@@ -262,18 +293,5 @@ _INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
     "missing": lambda _, __: Answered(usage=Usage()),
     "lost": lambda row, _: row.lost(),
     "error": _http_fault,
+    "no_credit": lambda row, _: row.http_error(400, _NO_CREDIT),
 }
-
-
-def _mangled(output: bytes, row: _Row, fault: Row) -> bytes:
-    """What becomes of a good line on its way into the file."""
-    match fault.becomes:
-        case "duplicate":
-            return output * 2
-        case "unknown_id":
-            stranger = _Row(row.batch, f"never-sent-{row.name[:8]}")
-            return output + stranger.not_run("request_timeout").error
-        case "unparseable":
-            return output[: len(output) // 2].rstrip(b"\n") + b"\n"
-        case _:
-            return output

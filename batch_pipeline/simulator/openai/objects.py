@@ -4,9 +4,10 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from batch_pipeline.simulator.calls import RefusedCallError, Reply
+from batch_pipeline.simulator.calls import RefusedCallError
 from batch_pipeline.simulator.limits import RESULT_LIFE
 from batch_pipeline.simulator.records import Batch, StoredFile
+from batch_pipeline.simulator.reply import Reply
 
 NAME = "openai"
 Item = TypeVar("Item", StoredFile, Batch)

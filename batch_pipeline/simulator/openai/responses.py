@@ -54,7 +54,7 @@ def _response(body: Body, name: str, created: int, ask: Ask, said: Answer) -> di
         "error": None,
         "incomplete_details": None if reason is None else {"reason": reason},
         "output": _output(said, ask, name),
-        "service_tier": "default",
+        "service_tier": None,  # recorded rows said `default`, and were billed as batch
         "reasoning": {"effort": effort_of(body), "summary": None},
         "text": {"format": {"type": "text"}, "verbosity": "medium"} | asked,
         "metadata": _metadata(body) | {"simulated_by": "batch-pipeline-simulator"},
@@ -113,6 +113,7 @@ def _output(said: Answer, ask: Ask, name: str) -> list[dict[str, object]]:
         "type": "message",
         "status": status,
         "content": [part],
+        "phase": "final_answer",
         "role": "assistant",
     }
     return [*thought, message]

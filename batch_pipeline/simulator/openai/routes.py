@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.routing import Route
 
-from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError, Reply
+from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError
 from batch_pipeline.simulator.engine import Engine
-from batch_pipeline.simulator.openai.batches import Batches
+from batch_pipeline.simulator.openai.batches import Batches, strangers_batch
 from batch_pipeline.simulator.openai.files import Files
 from batch_pipeline.simulator.openai.lines import OpenAILines
 from batch_pipeline.simulator.openai.objects import NAME
+from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -46,6 +47,10 @@ class OpenAIFace(Face):
                 "code": refused.code,
             }
         }
+
+    def stranger(self, now: float) -> dict[str, object]:
+        """A batch of another project's."""
+        return strangers_batch(now)
 
     def headers(self, request_id: str, milliseconds: int) -> dict[str, str]:
         """As recorded."""
