@@ -201,16 +201,19 @@ def test_the_refusal_lists_many_lines_but_not_all() -> None:
 
 @pytest.mark.parametrize(
     ("content", "filename", "status"),
-    [(b"", "a.jsonl", 422), (b"x" * 101, "a.jsonl", 413), (b"{}", "a.txt", 422)],
+    [(b"", "a.jsonl", 422), (b"x" * 101, "a.jsonl", 413), (b"x" * 101, "a", 413)],
 )
-def test_empty_large_and_misnamed_files_are_refused(
-    content: bytes, filename: str, status: int
-) -> None:
+def test_empty_and_large_files_are_refused(content: bytes, filename: str, status: int) -> None:
     limits = Limits(mistral_max_file_bytes=100)
     with Simulator(speed=0, limits=limits) as sim, client_of(sim) as mine:
         with pytest.raises(SDKError) as refused:
             upload(mine, content, filename)
         assert refused.value.status_code == status
+
+
+@pytest.mark.parametrize("filename", ["requests", "upload", "blob", "a.txt", "a.jsonl.gz", "заказ"])
+def test_a_batch_file_may_have_any_name(shared_mistral: Mistral, filename: str) -> None:
+    assert upload(shared_mistral, lines_of(1), filename).num_lines == 1
 
 
 @pytest.mark.parametrize(

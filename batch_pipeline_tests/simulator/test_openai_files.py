@@ -33,10 +33,79 @@ def test_a_large_upload_is_kept_byte_for_byte(shared_client: OpenAI) -> None:
     assert shared_client.files.content(file.id).content == content
 
 
-@pytest.mark.parametrize("filename", ["requests.json", "requests", "requests.jsonl.gz"])
-def test_a_batch_file_must_be_named_jsonl(shared_client: OpenAI, filename: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=r"Must be \.jsonl"):
-        upload(shared_client, b"{}", filename)
+@pytest.mark.parametrize(
+    "filename", ["requests.jsonl", "requests.json", "requests", "upload", "a.jsonl.gz", "заказ"]
+)
+def test_a_batch_file_may_have_any_name(shared_client: OpenAI, filename: str) -> None:
+    file = upload(shared_client, as_jsonl(make_lines(1)), filename)
+    assert (file.filename, file.purpose) == (filename, "batch")
+
+
+def _form(*parts: bytes) -> bytes:
+    return b"".join(b"--edge\r\n" + part + b"\r\n" for part in parts) + b"--edge--\r\n"
+
+
+_LINES = as_jsonl(make_lines(2))
+_PURPOSE = b'Content-Disposition: form-data; name="purpose"\r\n\r\nbatch'
+_FILE = b'Content-Disposition: form-data; name="file"'
+_EXPIRY = [
+    b'Content-Disposition: form-data; name="expires_after[anchor]"\r\n\r\ncreated_at',
+    b'Content-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n7200',
+]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [_PURPOSE, _FILE + b'; filename="upload"\r\n\r\n' + _LINES],
+        [_FILE + b'; filename="upload"\r\n\r\n' + _LINES, _PURPOSE],
+        [_PURPOSE, _FILE + b'; filename=""\r\n\r\n' + _LINES],
+        [_PURPOSE, _FILE + b"\r\n\r\n" + _LINES],
+        [_PURPOSE, _FILE + b"\r\nContent-Type: application/jsonl\r\n\r\n" + _LINES],
+        [_PURPOSE, _FILE + b"; filename=blob\r\nContent-Type: text/plain\r\n\r\n" + _LINES],
+        [_PURPOSE, _FILE + b"; filename*=UTF-8''a%20b\r\n\r\n" + _LINES],
+        [
+            _PURPOSE,
+            b'Content-Disposition: form-data; name="custom_llm_provider"\r\n\r\nopenai',
+            *_EXPIRY,
+            _FILE + b'; filename="C:\\a\\b"\r\n\r\n' + _LINES,
+        ],
+    ],
+)
+def test_any_form_with_a_file_and_a_purpose_is_an_upload(
+    sim: Simulator, client: OpenAI, parts: list[bytes]
+) -> None:
+    answer = httpx2.post(
+        f"{sim.openai_url}/files",
+        content=_form(*parts),
+        headers={
+            "authorization": "Bearer sk-test",
+            "content-type": 'multipart/form-data; boundary="edge"',
+        },
+    )
+    assert answer.status_code == 200, answer.text
+    file = answer.json()
+    assert file["bytes"] == len(_LINES)
+    assert (file["expires_at"] - file["created_at"] == 7200) == (_EXPIRY[0] in parts)
+    assert client.files.content(file["id"]).content == _LINES
+    batch = client.batches.create(
+        input_file_id=file["id"], endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    sim.advance(60)
+    assert client.batches.retrieve(batch.id).status == "completed"
+
+
+def test_a_part_without_a_filename_may_be_large(shared: Simulator) -> None:
+    large = _LINES * 10_000
+    answer = httpx2.post(
+        f"{shared.openai_url}/files",
+        content=_form(_PURPOSE, _FILE + b"\r\n\r\n" + large),
+        headers={
+            "authorization": "Bearer sk-test",
+            "content-type": "multipart/form-data; boundary=edge",
+        },
+    )
+    assert answer.json()["bytes"] == len(large)
 
 
 def test_other_purposes_may_have_other_names(shared_client: OpenAI) -> None:

@@ -65,7 +65,6 @@ class Files:
         self._check_size(part.size or 0)
         lines = None
         if purpose == "batch":
-            _check_name(part.filename or "")
             lines = await run_in_threadpool(self._checked, part.file)
         life = expiry or self._engine.limits.mistral_files_days * DAY
         file = StoredFile(
@@ -224,11 +223,6 @@ def _expiry(given: object) -> int | None:
         message = "Input should be greater than or equal to 1"
         raise field_error(("body", "expiry"), "greater_than_equal", message, str(given))
     return int(given) * 3600
-
-
-def _check_name(filename: str) -> None:
-    if not filename.endswith(".jsonl"):
-        raise RefusedCallError(422, "Invalid file format. Batch files must end in .jsonl")
 
 
 def lines_of(source: BinaryIO) -> Iterator[bytes]:

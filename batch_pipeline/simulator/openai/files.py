@@ -1,5 +1,6 @@
 """OpenAI's `/files`."""
 
+import io
 import shutil
 import uuid
 from pathlib import Path
@@ -37,27 +38,28 @@ class Files:
             raise RefusedCallError(
                 429, "Rate limit reached for uploads.", code="rate_limit_exceeded", retry_after=10
             )
-        async with request.form() as form:
+        # a part that names no file is read as a text, and may be as large as any file
+        async with request.form(max_part_size=self._engine.limits.max_file_bytes + 1) as form:
             file = await self._keep(form, now)
         return Reply(_file_object(file), effect=file.id)
 
     async def _keep(self, form: FormData, now: float) -> StoredFile:
-        part, purpose = form.get("file"), form.get("purpose")
-        if not isinstance(part, UploadFile):
+        part, purpose = _named(form.get("file")), form.get("purpose")
+        if part is None:
             raise RefusedCallError(400, "'file' is a required property", param="file")
         if not isinstance(purpose, str) or purpose not in _PURPOSES:
             raise RefusedCallError(
                 400, f"'{purpose}' is not one of {sorted(_PURPOSES)} - 'purpose'"
             )
         size = part.size or 0
-        _check_upload(part.filename or "", purpose, size, self._engine.limits.max_file_bytes)
+        _check_upload(purpose, size, self._engine.limits.max_file_bytes)
         life = _form_expiry(form)
         if life is None and purpose == "batch":
             life = RESULT_LIFE
         file = StoredFile(
             id=f"file-{uuid.uuid4().hex[:22]}",
             dialect=NAME,
-            filename=part.filename or "",
+            filename=part.filename or "upload",
             purpose=purpose,
             bytes=size,
             created_at=now,
@@ -131,11 +133,17 @@ def _copy(source: BinaryIO, target: Path) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-def _check_upload(filename: str, purpose: str, size: int, most: int) -> None:
+def _named(part: UploadFile | str | None) -> UploadFile | None:
+    """The part as a file, also when it came without a filename."""
+    if not isinstance(part, str):
+        return part
+    content = part.encode()
+    return UploadFile(io.BytesIO(content), size=len(content))
+
+
+def _check_upload(purpose: str, size: int, most: int) -> None:
     if size == 0:
         raise RefusedCallError(400, "File is empty.", param="file")
-    if purpose == "batch" and not filename.endswith(".jsonl"):
-        raise RefusedCallError(400, "Invalid file format for Batch API. Must be .jsonl")
     if size > (most if purpose == "batch" else _GENERAL_FILE_CAP):
         raise RefusedCallError(400, "File is too large.")
 
