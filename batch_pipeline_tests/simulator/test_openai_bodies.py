@@ -4,7 +4,6 @@ import base64
 import json
 import math
 import struct
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import jsonschema_rs
@@ -26,6 +25,7 @@ from batch_pipeline_tests.simulator.lines import (
     make_line,
     run,
 )
+from batch_pipeline_tests.simulator.wire import unexpected
 
 Body = TypeVar("Body", bound=BaseModel)
 TOOL = {"name": "triage", "description": "Triage.", "parameters": TRIAGE}
@@ -53,18 +53,8 @@ def embed(sim: Simulator, client: OpenAI, **changes: object) -> dict[str, Any]:
 
 def checked(kind: type[Body], body: object) -> Body:
     """The body as the SDK's type, which must know every field of it."""
-    parsed = kind.model_validate_json(json.dumps(body), strict=True)
-    assert list(unknown_fields(parsed)) == []
-    return parsed
-
-
-def unknown_fields(model: BaseModel) -> Iterable[str]:
-    yield from model.model_extra or {}
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, BaseModel):
-                yield from unknown_fields(part)
+    assert unexpected(kind, body) == []
+    return kind.model_validate_json(json.dumps(body), strict=True)
 
 
 def test_a_chat_body_is_the_sdks_own_type(shared: Simulator, shared_client: OpenAI) -> None:

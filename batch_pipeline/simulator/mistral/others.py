@@ -142,17 +142,17 @@ def make_ocr(body: Body, _name: str, _created: int, fault: str | None) -> Made:
         {
             "index": index,
             "markdown": f"# Simulated page {index}\n\nRead from {address[:80]}",
-            "images": [],
+            "images": _images(body, address, index),
             "dimensions": {"dpi": 200, "height": 2200, "width": 1700},
         }
         for index in _wanted_pages(body.get("pages"), 1 + hints.number("pages") % _PAGES)
     ]
     size = len(address) * 3 // 4 if address.startswith("data:") else 10_000 * len(pages)
-    told = {
+    told: dict[str, object] = {
         "pages": pages,
         "model": body["model"],
         "usage_info": {"pages_processed": len(pages), "doc_size_bytes": size},
-        "document_annotation": _annotation(body, address, fault),
+        "document_annotation": _annotation(body, "document_annotation_format", address, fault),
     }
     return Made(told, Usage())
 
@@ -182,8 +182,21 @@ def _span(span: re.Match[str]) -> range:
     return range(int(span[1]), int(span[2] or span[1]) + 1)
 
 
-def _annotation(body: Body, address: str, fault: str | None) -> str | None:
-    wanted = body.get("document_annotation_format")
+def _images(body: Body, address: str, page: int) -> list[dict[str, object]]:
+    """The pictures of a page; there is one for who wants pictures annotated."""
+    annotation = _annotation(body, "bbox_annotation_format", f"{address} picture {page}", None)
+    if annotation is None:
+        return []
+    corners = {"top_left_x": 200, "top_left_y": 300, "bottom_right_x": 900, "bottom_right_y": 800}
+    wanted = body.get("include_image_base64")
+    image = "data:image/jpeg;base64,AAAA" if wanted else None
+    name = f"img-{page}.jpeg"
+    return [{"id": name, **corners, "image_base64": image, "image_annotation": annotation}]
+
+
+def _annotation(body: Body, field: str, address: str, fault: str | None) -> str | None:
+    """What the schema in that field makes of the address."""
+    wanted = body.get(field)
     named = wanted.get("json_schema") if isinstance(wanted, Mapping) else None
     if not isinstance(named, Mapping):
         return None

@@ -11,7 +11,7 @@ def odd_body(body: _Body, fault: Row, name: str) -> object:
     """The body of a 200 as *fault* has it; the same body when the fault is none of a body's."""
     if fault.becomes == "edited":
         return merged(body, fault.edit)
-    if fault.becomes == "standard_tier":
+    if fault.becomes == "standard_tier" and "service_tier" in body:
         return body | {"service_tier": "default"}
     if body.get("object") == "response":
         return body | _response(body, fault.becomes, name)

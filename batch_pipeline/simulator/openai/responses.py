@@ -49,8 +49,11 @@ def _response(body: Body, name: str, created: int, ask: Ask, said: Answer) -> di
         "id": f"resp_{name}",
         "object": "response",
         "created_at": created,
+        "completed_at": created + 1 if reason is None else None,
         "status": "completed" if reason is None else "incomplete",
         "background": False,
+        "billing": {"payer": "developer"},
+        "moderation": None,
         "error": None,
         "incomplete_details": None if reason is None else {"reason": reason},
         "output": _output(said, ask, name),
@@ -60,9 +63,17 @@ def _response(body: Body, name: str, created: int, ask: Ask, said: Answer) -> di
         "metadata": _metadata(body) | {"simulated_by": "batch-pipeline-simulator"},
         "model": body["model"],
     }
+    fixed["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": 0}}
     return {key: body.get(key, default) for key, default in _REPEATED.items()} | fixed
 
 
+_NO_IMAGES: dict[str, object] = {
+    "input_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens": 0,
+    "output_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "total_tokens": 0,
+}
 _REPEATED: dict[str, object] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -72,6 +83,7 @@ _REPEATED: dict[str, object] = {
     "prompt_cache_key": None,
     "prompt_cache_retention": None,
     "safety_identifier": None,
+    "store": True,
     "temperature": 1.0,
     "tool_choice": "auto",
     "tools": [],
