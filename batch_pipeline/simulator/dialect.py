@@ -43,6 +43,9 @@ class Dialect(Protocol):
     def answer(self, batch: Batch, line: bytes, fault_of: RowFaultOf) -> Answered:
         """Run one row."""
 
+    def broken(self, batch: Batch, line: bytes) -> Answered:
+        """A row that we could not run for a reason of our own: an error of the server's."""
+
     def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:
         """A row that never ran, because the batch ended as *ending* before its turn."""
 

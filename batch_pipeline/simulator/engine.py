@@ -139,7 +139,14 @@ class Engine:
             batch = min(waiting, key=_due)
             if _due(batch) > now:
                 return
-            self._transition(batch, _due(batch))
+            try:
+                self._transition(batch, _due(batch))
+            except StoppedError:
+                raise
+            except Exception:  # noqa: BLE001 - whatever it is, the other batches go on
+                _log.exception("the simulator could not bring on %s; it fails", batch.id)
+                flaw = Flaw(code="server_error", message="The server had an error (simulated).")
+                self._change(batch, status="failed", flaws=(flaw,), ended_at=_due(batch))
 
     def _transition(self, batch: Batch, at: float) -> None:
         if batch.status == "validating":

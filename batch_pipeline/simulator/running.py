@@ -1,6 +1,7 @@
 """Running the rows of a batch: shuffled, a few hundred at a time, each lot safe on disk."""
 
 import codecs
+import logging
 import os
 import random
 import shutil
@@ -12,13 +13,14 @@ from typing import BinaryIO
 
 from msgspec.structs import replace
 
-from batch_pipeline.simulator.dialect import Answered, Dialect
+from batch_pipeline.simulator.dialect import Answered, Dialect, RowFaultOf
 from batch_pipeline.simulator.faults import ByteOrderMark, LoseFinished, NoFinalNewline, Row, Stall
 from batch_pipeline.simulator.records import Batch, Usage
 from batch_pipeline.simulator.state import State
 
 _ROWS_AT_ONCE = 250  # a stop or an advance never waits for more rows than this
 _NEVER = float("inf")
+_log = logging.getLogger(__name__)
 
 
 class StoppedError(Exception):
@@ -92,7 +94,7 @@ class Runner:
 
         lines = self._lines(dialect, batch)
         answers = [
-            dialect.answer(batch, line, fault_of) for line in lines.between(batch.done, upto)
+            _answer(dialect, batch, line, fault_of) for line in lines.between(batch.done, upto)
         ]
         output_bytes, error_bytes = lines.append(answers)
         usage = batch.usage
@@ -141,6 +143,15 @@ class Runner:
             self._open[batch.id] = _Lines(source, blobs[0], blobs[1])
             self._open[batch.id].rewind(batch)
         return self._open[batch.id]
+
+
+def _answer(dialect: Dialect, batch: Batch, line: bytes, fault_of: RowFaultOf) -> Answered:
+    """The row's answer; one that we cannot run fails alone."""
+    try:
+        return dialect.answer(batch, line, fault_of)
+    except Exception:  # noqa: BLE001 - whatever it is, the other rows and batches go on
+        _log.exception("the simulator could not run a row of %s", batch.id)
+        return dialect.broken(batch, line)
 
 
 def _mark_order(blob: Path) -> int:

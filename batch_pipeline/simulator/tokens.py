@@ -4,11 +4,6 @@ import warnings
 from functools import cache, lru_cache
 from typing import Protocol, cast
 
-with warnings.catch_warnings():
-    # it reads its vocabulary by a deprecated route as soon as it is imported
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import bpe_openai
-
 _PIECE = 200_000  # the tokenizer refuses texts of a million characters and more
 
 
@@ -20,6 +15,11 @@ class _Encoding(Protocol):
 
 @cache
 def _encoding() -> _Encoding:
+    with warnings.catch_warnings():
+        # it reads its vocabulary, by a deprecated route, as soon as it is imported: a third of a
+        # second, which the first row can wait and a start cannot
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import bpe_openai  # noqa: PLC0415 - as said
     return cast("_Encoding", bpe_openai.get_encoding("o200k_base"))
 
 

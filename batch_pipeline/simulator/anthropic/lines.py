@@ -95,6 +95,11 @@ class AnthropicLines:
             )
         return Answered(output=output, completed=1, usage=made.usage)
 
+    def broken(self, batch: Batch, line: bytes) -> Answered:
+        """A server error."""
+        row = _Row(batch, str(orjson.loads(line)["custom_id"]))
+        return row.errored("api_error", _MESSAGES["api_error"], running=True)
+
     def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:
         """A row whose turn never came; how many there are follows from the batch."""
         return _Row(batch, str(orjson.loads(line)["custom_id"])).not_run(ending)

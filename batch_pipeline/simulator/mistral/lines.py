@@ -70,6 +70,11 @@ class MistralLines:
             )
         return Answered(output=output, completed=1, usage=made.usage)
 
+    def broken(self, batch: Batch, line: bytes) -> Answered:
+        """A server error."""
+        row = _Row(_name(batch, line), orjson.loads(line).get("custom_id"))
+        return row.http_error(500, _SERVER_ERROR)
+
     def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:  # noqa: ARG002 - no word of it
         """A row whose turn never came is in neither file."""
         return Answered()

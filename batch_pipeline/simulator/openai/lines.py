@@ -125,6 +125,11 @@ class OpenAILines:
             )
         return Answered(output=output, completed=1, usage=made.usage)
 
+    def broken(self, batch: Batch, line: bytes) -> Answered:
+        """A server error."""
+        row = _Row(batch, str(orjson.loads(line)["custom_id"]))
+        return row.http_error(500, _SERVER_ERROR)
+
     def unfinished(self, batch: Batch, line: bytes, ending: str) -> Answered:
         """A row whose turn never came."""
         return _Row(batch, str(orjson.loads(line)["custom_id"])).not_run(ending)
