@@ -34,7 +34,7 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.stages.shards import Only
-from batch_pipeline.terminal import notes, show_report, steps_table
+from batch_pipeline.terminal import PlainFormatter, notes, say, show_report, steps_table
 
 
 class Exit(IntEnum):
@@ -66,7 +66,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; an error of ours is one message and an exit code, no traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    spoken = logging.StreamHandler(sys.stderr)
+    spoken.setFormatter(PlainFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[spoken])
     try:
         app(args)
     except UsageError as error:
@@ -116,11 +118,11 @@ def status(
             return
         _out.print(steps_table(steps))
         for line in notes(steps):
-            _out.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(_out, line)
         shards = [shard for shard in shell.shards(names) if shard.message]
         for shard in shards:
             text = f"shard {shard.shard_id} ({shard.state.value}): {shard.message}"
-            _out.print(text, markup=False, highlight=False, soft_wrap=True)
+            say(_out, text)
 
 
 @app.command()
@@ -159,7 +161,7 @@ def retry(
         run_id = f"cli-{uuid4().hex[:12]}"
         sent = shell.resend(names, run_id=run_id, only=only if named else None, lost=lost)
         if not as_json:
-            _out.print(f"{sent.requests} requests sent again.")
+            say(_out, f"{sent.requests} requests sent again.")
         with _progress(quiet=as_json) as tell:
             steps = shell.follow(names, run_id=run_id, tell=tell) if wait else shell.steps_of(names)
         _finish(shell, names, steps, as_json=as_json, waited=wait)
@@ -203,7 +205,7 @@ def reparse(
             landed = sorted(made.landed)
             _print_json({"job": shell.job.name, "shards": shards, "partitions": landed})
             return
-        _out.print(f"{len(made.shards)} shards read again, {len(made.landed)} partitions written.")
+        say(_out, f"{len(made.shards)} shards read again, {len(made.landed)} partitions written.")
 
 
 @app.command()
@@ -225,8 +227,8 @@ def cancel(
             _print_json({"job": shell.job.name, "cancelled": [one.shard_id for one in stopped]})
             return
         for shard in stopped:
-            _out.print(f"shard {shard.shard_id}: {shard.requests} requests, {shard.state.value}")
-        _out.print(f"{len(stopped)} shards asked to stop; `run` collects what was finished.")
+            say(_out, f"shard {shard.shard_id}: {shard.requests} requests, {shard.state.value}")
+        say(_out, f"{len(stopped)} shards asked to stop; `run` collects what was finished.")
 
 
 @app.command()
@@ -239,7 +241,7 @@ def release(job: Job, as_json: AsJson = False) -> None:
         if as_json:
             _print_json({"job": shell.job.name, **asdict(released)})
             return
-        _out.print(f"Released. {released.reason}", highlight=False)
+        say(_out, f"Released. {released.reason}")
 
 
 @app.command()
@@ -300,7 +302,7 @@ def _opened(reference: str) -> Iterator[Pipeline]:
             yield shell
     except KeyboardInterrupt:
         text = "Stopped. What was sent goes on at the provider; the same command goes on from here."
-        _err.print(text, highlight=False)
+        say(_err, text)
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 
@@ -378,7 +380,7 @@ def _finish(
             f"{failed} requests failed for good. `batch-pipeline retry --kind KIND` sends those of "
             "a kind again, whatever the retry policy says."
         )
-        _err.print(text, highlight=False)
+        say(_err, text)
         raise typer.Exit(Exit.FAILED_ROWS)
 
 
@@ -387,8 +389,8 @@ def _print_json(document: object) -> None:
 
 
 def _complain(error: BaseException) -> None:
-    _err.print("error:", style="bold red", end=" ")
-    _err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    say(_err, "error:", style="bold red", end=" ")
+    say(_err, str(error))
 
 
 if __name__ == "__main__":

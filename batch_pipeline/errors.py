@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from batch_pipeline.shown import plain
+
 
 class BatchPipelineError(Exception):
-    """Base of all our errors; the command line shows its message without a traceback."""
+    """Base of all our errors; the command line shows its message without a traceback.
+
+    Messages quote data and providers, wherever they are printed: nothing in them acts.
+    """
+
+    def __str__(self) -> str:
+        return plain(super().__str__())
 
 
 class UsageError(BatchPipelineError):

@@ -1,32 +1,64 @@
-"""Reports and standings as they fit a terminal; report.md in the store has every column."""
+"""Reports and standings as they fit a terminal; report.md in the store has every column.
+
+The one way of this program to a terminal: what comes from data is text there and no markup.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.shown import line as one_line
+from batch_pipeline.shown import plain
 from batch_pipeline.stages.bill import BillLine
 from batch_pipeline.stages.report import CostReport, money, routing
 
 _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
+_NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
+
+
+class PlainFormatter(logging.Formatter):
+    """Log lines, which may quote a provider."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with nothing in it that a terminal obeys."""
+        return plain(super().format(record))
+
+
+def say(out: Console, text: str, *, style: str = "", end: str = "\n") -> None:
+    """Print *text* as it is, however long: neither markup nor an escape code in it acts."""
+    out.print(Text(plain(text), style=style), soft_wrap=True, end=end)
+
+
+def cell(text: str) -> Text:
+    """A name in a table, as it is."""
+    return Text(one_line(text))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence."""
+    return ", ".join(one_line(name) for name in names)
 
 
 def show_report(out: Console, report: CostReport) -> None:
     """What it cost, what it would have cost live, and what failed."""
     if report.simulated:
-        out.print("[bold yellow]SIMULATED[/]: no provider answered, and nobody pays this.")
+        say(out, "SIMULATED", style="bold yellow", end="")
+        say(out, ": no provider answered, and nobody pays this.")
     for fact in facts(report.total):
-        out.print(fact, highlight=False)
+        say(out, fact)
     if report.routed is not None:
-        out.print(routing(report.routed), highlight=False)
+        say(out, routing(report.routed, one_line))
     if len(report.lines) <= _WIDEST:
         out.print(bill_table(report))
-    out.print(f"Prices: {report.prices_from}, as of {report.prices_on}.", highlight=False)
+    say(out, f"Prices: {report.prices_from}, as of {report.prices_on}.")
 
 
 def facts(whole: BillLine) -> Iterator[str]:
@@ -45,39 +77,39 @@ def facts(whole: BillLine) -> Iterator[str]:
 def show_comparison(out: Console, reports: Mapping[str, CostReport]) -> None:
     """The same job under several names side by side: tokens, cost and failures."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold", min_width=_NAME)
     for title in ("requests", "failed", "tokens in", "tokens out", "cost", "live"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, report in reports.items():
         whole = report.total
         tokens = (_count(whole.input_tokens), _count(whole.output_tokens))
         counts = (f"{whole.requests:,}", f"{whole.failed:,}", *tokens)
-        table.add_row(name, *counts, money(whole.cost), money(whole.live_cost))
+        table.add_row(cell(name), *counts, money(whole.cost), money(whole.live_cost))
     out.print(table)
     for name, report in reports.items():
         models = sorted({line.model for line in report.lines if line.model})
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in report.total.by_kind.items()) or "none"
-        out.print(f"{name}: {' and '.join(models)}; failures: {kinds}", highlight=False)
+        say(out, f"{one_line(name)}: {one_line(' and '.join(models))}; failures: {kinds}")
 
 
 def bill_table(report: CostReport) -> Table:
     """One row per partition and model."""
     table = Table(box=None, pad_edge=False)
     for title in ("partition", "model"):
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, overflow="fold", min_width=_NAME)
     for title in ("requests", "failed", "tokens in", "tokens out", "cost"):
         table.add_column(title, justify="right", no_wrap=True)
     for line in report.lines:
         tokens = (_count(line.input_tokens), _count(line.output_tokens))
         numbers = (f"{line.requests:,}", f"{line.failed:,}", *tokens, _short(line.cost))
-        table.add_row(line.partition, line.model or "(not sent)", *numbers)
+        table.add_row(cell(line.partition), cell(line.model or "(not sent)"), *numbers)
     return table
 
 
 def steps_table(steps: Steps) -> Table:
     """One row per partition: where it stands."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("partition")
+    table.add_column("partition", overflow="fold", min_width=_NAME)
     table.add_column("step")
     for title in ("requests", "succeeded", "failed", "rejected", "in flight"):
         table.add_column(title, justify="right")
@@ -86,7 +118,7 @@ def steps_table(steps: Steps) -> Table:
         over = {"collected", "cancelled"}
         flying = sum(n for state, n in summary.requests.items() if state.value not in over)
         numbers = (counts.requests, counts.succeeded, counts.failed, counts.rejected, flying)
-        table.add_row(name, step.value, *(f"{number:,}" for number in numbers))
+        table.add_row(cell(name), step.value, *(f"{number:,}" for number in numbers))
     return table
 
 
@@ -95,9 +127,10 @@ def notes(steps: Steps) -> Iterator[str]:
     held: dict[str, list[str]] = {}
     for name, (_, summary) in steps.items():
         if summary.counts.held is not None:
-            held.setdefault(summary.counts.held, []).append(name)
+            held.setdefault(one_line(summary.counts.held), []).append(name)
     for reason, names in held.items():
         span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
+        span = one_line(span)
         yield f"held {span}: {reason}"
     waiting = sum(summary.counts.deferred for _, summary in steps.values())
     if waiting:

@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parent.parent / "batch_pipeline"
 NOUNS = {"model", "errors"}
 ASKED = NOUNS | {"request", "spec", "settings", "prices"}
 ROOMS = {"policy", "stages", "providers", "store"}
-SHELL = ASKED | ROOMS | {"pipeline"}
+SHELL = ASKED | ROOMS | {"pipeline", "shown"}
 MAY_IMPORT = {
     "model": set[str](),
-    "errors": set[str](),
+    "shown": set[str](),
+    "errors": {"shown"},
     "wholefile": set[str](),
     "settings": NOUNS,
     "request": NOUNS,
@@ -25,10 +26,10 @@ MAY_IMPORT = {
     "prices": NOUNS,
     "jobfile": NOUNS | {"request", "spec"},
     "policy": ASKED,
-    "stages": ASKED | {"wholefile"},
+    "stages": ASKED | {"shown", "wholefile"},
     "providers": ASKED | {"wholefile"},
     "store": ASKED | {"wholefile"},
-    "pipeline": ASKED | ROOMS,
+    "pipeline": ASKED | ROOMS | {"shown"},
     "orchestration": SHELL,
     "components": SHELL | {"orchestration"},
     "definitions": {"orchestration", "components"},

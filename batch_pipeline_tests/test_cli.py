@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
@@ -240,6 +242,30 @@ def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, t
     assert f"{DAY} is blocked: `batch-pipeline status` says why" in told.err
     assert "retry --lost" in typed("status", "JOB").out
     assert typed("retry", "JOB", "--lost", "--json").document["succeeded"] == 5
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    world: World, typed: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    names = ["[/]", "[red]x", "\x1b[31mred", "a|![x](http://e)"]
+    table = pa.table({"id": [f"r{n}" for n in range(4)], "body": ["good"] * 4, "who": names})
+    pq.write_table(table, world.folder / "named.parquet")
+    world.job_file(
+        dataset={"path": str(world.folder / "named.parquet"), "key": "id"},
+        partitions={"kind": "static", "column": "who", "values": names},
+    )
+    for command in (["run"], ["status"], ["report"], ["run", "--partition", "[/]"]):
+        told = typed(command[0], "JOB", *command[1:])
+        assert (told.code, "\x1b" in told.out + told.err) == (0, False)
+        assert "[/]" in told.out
+    shown = typed("report", "JOB").out
+    assert all(name in shown for name in ("[red]x", "\\x1b[31mred", "![x](http://e)"))
+    document = typed("status", "JOB", "--json").document
+    assert sorted(document["partitions"]) == sorted(names)
+    page = (world.store.root / "reports" / "moods" / "report.md").read_text(encoding="utf-8")
+    assert "\x1b" not in page
+    assert "![" not in page
 
 
 @contextmanager

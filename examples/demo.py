@@ -30,7 +30,7 @@ from batch_pipeline.simulator.limits import Pace  # noqa: E402
 from batch_pipeline.simulator.server import Simulator  # noqa: E402
 from batch_pipeline.spec import BatchJob, Target  # noqa: E402
 from batch_pipeline.stages.report import CostReport  # noqa: E402
-from batch_pipeline.terminal import show_comparison, show_report  # noqa: E402
+from batch_pipeline.terminal import say, show_comparison, show_report  # noqa: E402
 
 JOB = "review_triage"
 PORT = int(os.environ.get("SIMULATOR_PORT", "8900"))  # the same as `make dev`: one account to us
@@ -56,7 +56,7 @@ def main() -> None:
         os.environ["BATCH_PIPELINE_SETTLE_SECONDS"] = "2"
         with Pipeline.open(jobfile.find(JOB)) as shell:
             partitions = shell.partitions()
-            out.print(f"{JOB}: {len(partitions)} days, {partitions[0]} to {partitions[-1]}")
+            say(out, f"{JOB}: {len(partitions)} days, {partitions[0]} to {partitions[-1]}")
             _run(partitions)
             _show(shell, partitions, began, calls=len(simulator.log()))
             _compare(shell, partitions)
@@ -76,7 +76,7 @@ def _new(told: set[str]) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if text not in told:
             told.add(text)
-            out.print(f"  {text}")
+            say(out, f"  {text}")
 
     return tell
 
@@ -87,8 +87,8 @@ def _show(shell: Pipeline, partitions: list[str], began: float, *, calls: int) -
     report = shell.report(partitions)
     show_report(out, report)
     store = shell.work.store
-    out.print(f"results  {store.results_file(JOB, partitions[0]).parent.parent}")
-    out.print(f"report   {store.report_file(JOB, 'md')}")
+    say(out, f"results  {store.results_file(JOB, partitions[0]).parent.parent}")
+    say(out, f"report   {store.report_file(JOB, 'md')}")
     out.print(
         f"{calls} HTTP calls, {time.monotonic() - began:.1f} s. "
         "`make dev` shows the same in Dagster."

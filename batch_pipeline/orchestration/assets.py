@@ -16,6 +16,7 @@ from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.collecting import Collected
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.shards import Only
 
@@ -82,7 +83,7 @@ def _dataset(job: BatchJob) -> dg.AssetSpec:
         group_name=job.name,
         partitions_def=partitions_def(job.partitions),
         description=describing.described(job, "dataset"),
-        metadata={"dagster/uri": job.dataset.path, "key": ", ".join(job.dataset.key)},
+        metadata={"dagster/uri": line(job.dataset.path), "key": line(", ".join(job.dataset.key))},
         kinds={"parquet"},
         tags=describing.asset_tags(job),
     )
@@ -169,7 +170,7 @@ def _say_what_is_open(context: dg.AssetExecutionContext, collected: Collected) -
     for name, landed in collected.waiting.items():
         context.log.warning(
             "%s: %d of %d requests are not answered yet; the watch comes back when they are.",
-            *(name, landed.unanswered, landed.requests),
+            *(line(name), landed.unanswered, landed.requests),
         )
     if problem := collected.refusal:
         raise failure(problem)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from batch_pipeline.shown import line
+
 _MEANINGS: Mapping[str, str] = {
     "custom_id": "The row's name at the provider and in every table.",
     "status": "succeeded or failed.",
@@ -41,8 +43,8 @@ def column_schema(path: Path, keys: Collection[str]) -> dg.TableSchemaMetadataVa
 
     columns = [
         dg.TableColumn(
-            field.name,
-            str(field.type),
+            line(field.name),
+            line(str(field.type)),
             description="Names the row." if field.name in keys else _MEANINGS.get(field.name),
         )
         for field in pq.read_schema(path)

@@ -1,12 +1,13 @@
 """What an asset says of itself before anything ran: key, group, partitions, kinds, description."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
 import dagster as dg
 
 from batch_pipeline.orchestration.partitions import partitions_def
+from batch_pipeline.shown import fenced, markdown
 from batch_pipeline.spec import BatchJob
 
 _TAG_KEY = re.compile(r"^[A-Za-z0-9_.-]{1,63}$")
@@ -69,18 +70,19 @@ _KINDS: Mapping[str, set[str]] = {"batches": set(), "cost_report": {"markdown", 
 
 def _dataset(job: BatchJob) -> str:
     parts = [
-        job.description,
-        f"Input rows, one request each: `{job.dataset.path}`.",
-        f"A row is named by `{'`, `'.join(job.dataset.key)}`.",
+        _paragraphs(job.description),
+        f"Input rows, one request each: {markdown(job.dataset.path)}.",
+        f"A row is named by {_listed(job.dataset.key)}.",
     ]
     if job.dataset.columns:
-        parts.append(f"Templates may use `{'`, `'.join(job.dataset.columns)}`.")
+        parts.append(f"Templates may use {_listed(job.dataset.columns)}.")
     return "\n\n".join(part for part in parts if part)
 
 
 def _requests(job: BatchJob) -> str:
     turns = [
-        f"**{turn.role}**\n\n```jinja\n{_cut(turn.content)}\n```" for turn in job.request.turns
+        f"**{markdown(turn.role)}**\n\n{fenced(_cut(turn.content), 'jinja')}"
+        for turn in job.request.turns
     ]
     about = (
         f"Rows rendered to request lines for {_targets(job)}, with their custom_ids and content "
@@ -90,13 +92,13 @@ def _requests(job: BatchJob) -> str:
 
 
 def _targets(job: BatchJob) -> str:
-    said = [f"`{target.model}` (`{target.endpoint}`)" for target in job.targets]
-    rules = [f", when `{target.when}`" if target.when else "" for target in job.targets]
+    said = [f"{markdown(target.model)} ({markdown(target.endpoint)})" for target in job.targets]
+    rules = [f", when {markdown(target.when)}" if target.when else "" for target in job.targets]
     return "; else ".join(name + rule for name, rule in zip(said, rules, strict=True))
 
 
 def _batches(job: BatchJob) -> str:
-    services = " and ".join(dict.fromkeys(target.sends_to for target in job.targets))
+    services = " and ".join(dict.fromkeys(markdown(target.sends_to) for target in job.targets))
     return (
         f"Request files at {services}. Materializing sends only what is neither "
         "answered nor on its way: again for a finished, unchanged partition it sends nothing and "
@@ -131,6 +133,16 @@ _PAGES: Mapping[str, Callable[[BatchJob], str]] = {
     "results": _results,
     "cost_report": _cost_report,
 }
+
+
+def _paragraphs(text: str) -> str:
+    """A person's own words, as they read: paragraphs, and no other markup."""
+    parts = (" ".join(part.split()) for part in text.split("\n\n"))
+    return "\n\n".join(markdown(part) for part in parts if part)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(markdown(name) for name in names)
 
 
 def _cut(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -18,6 +19,7 @@ from batch_pipeline.pipeline.collecting import Collected
 from batch_pipeline.pipeline.sending import Submission
 from batch_pipeline.pipeline.watching import in_flight
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.shown import line, markdown, plain
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.bill import BillLine
 from batch_pipeline.stages.report import CostReport, money
@@ -61,8 +63,8 @@ def of_built(built: RequestsBuilt) -> Found:
         "rejected": dg.MetadataValue.int(built.rejected),
         "megabytes": dg.MetadataValue.float(round(built.bytes / 1e6, 6)),
         "content": dg.MetadataValue.text(built.digest[:16]),
-        "lines": dg.MetadataValue.path(str(built.lines)),
-        "dagster/uri": dg.MetadataValue.path(str(built.table)),
+        "lines": _place(built.lines),
+        "dagster/uri": _place(built.table),
     }
 
 
@@ -106,7 +108,7 @@ def of_collected(shell: Pipeline, collected: Collected) -> dict[str, Found]:
             "failures": dg.MetadataValue.md(kinds_table(landed.by_kind)),
             "preview": dg.MetadataValue.md(preview(path, keys)),
             "dagster/column_schema": column_schema(path, keys),
-            "dagster/uri": dg.MetadataValue.path(str(path)),
+            "dagster/uri": _place(path),
         }
     return found
 
@@ -115,8 +117,7 @@ def of_reports(shell: Pipeline, names: Sequence[str]) -> dict[str, Found]:
     """Per partition: money and tokens that plot over time, and the report itself."""
     store, job = shell.work.store, shell.job.name
     return {
-        name: _of_report(report)
-        | {"report": dg.MetadataValue.path(str(store.report_file(job, "md", partition=name)))}
+        name: _of_report(report) | {"report": _place(store.report_file(job, "md", partition=name))}
         for name, report in shell.reports(names).items()
     }
 
@@ -136,7 +137,7 @@ def _of_report(report: CostReport) -> Found:
         "failed": dg.MetadataValue.int(whole.failed),
         "rows_of_unknown_cost": dg.MetadataValue.int(whole.unknown_cost),
         "simulated": dg.MetadataValue.bool(report.simulated),
-        "by_model": dg.MetadataValue.table([_bill_row(line) for line in report.lines]),
+        "by_model": dg.MetadataValue.table([_bill_row(bill) for bill in report.lines]),
         "page": dg.MetadataValue.md(report.to_markdown()),
     }
 
@@ -160,7 +161,7 @@ def of_progress(step: Step, summary: PartitionSummary) -> Found:
     if summary.counts.deferred:
         found["waiting_for_canary"] = dg.MetadataValue.int(summary.counts.deferred)
     if summary.counts.held is not None:
-        found["held"] = dg.MetadataValue.text(summary.counts.held)
+        found["held"] = dg.MetadataValue.text(plain(summary.counts.held))
     return found
 
 
@@ -183,7 +184,9 @@ def kinds_table(by_kind: Mapping[str, int]) -> str:
     if not by_kind:
         return "none"
     lines = ["| failure | rows |", "|---|--:|"]
-    return "\n".join([*lines, *(f"| {kind} | {n:,} |" for kind, n in sorted(by_kind.items()))])
+    return "\n".join(
+        [*lines, *(f"| {markdown(kind)} | {n:,} |" for kind, n in sorted(by_kind.items()))]
+    )
 
 
 def preview(path: Path, keys: Collection[str]) -> str:
@@ -197,10 +200,10 @@ def preview(path: Path, keys: Collection[str]) -> str:
         head = next(file.iter_batches(_PREVIEW_ROWS, columns=names), None)
     text = "\n".join([_line([*keys, "status", answer]), "|" + "---|" * (len(keys) + 2)])
     for row in [] if head is None else head.to_pylist():
-        line = _line([*(row[key] for key in keys), row["failure"] or row["status"], row[answer]])
-        if len(text) + len(line) + 1 >= _INLINE:
+        shown = _line([*(row[key] for key in keys), row["failure"] or row["status"], row[answer]])
+        if len(text) + len(shown) + 1 >= _INLINE:
             break
-        text = f"{text}\n{line}"
+        text = f"{text}\n{shown}"
     return text
 
 
@@ -216,7 +219,11 @@ def _cell(value: object) -> str:
         text = "" if value is None else str(value)
     text = " ".join(text.split())
     short = text if len(text) <= _CELL else text[:_CELL] + "…"
-    return short.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return markdown(short)
+
+
+def _place(path: Path) -> Value:
+    return dg.MetadataValue.path(line(str(path)))
 
 
 def _money(amount: Decimal | None) -> Value:
@@ -235,18 +242,18 @@ def _shown(count: int | None) -> str:
 _UNKNOWN = dg.MetadataValue.text("unknown")
 
 
-def _bill_row(line: BillLine) -> dg.TableRecord:
+def _bill_row(bill: BillLine) -> dg.TableRecord:
     return dg.TableRecord(
         {
-            "model": line.model or "(not sent)",
-            "sent": line.attempts,
-            "succeeded": line.succeeded,
-            "failed": line.failed,
-            "tokens in": _shown(line.input_tokens),
-            "out": _shown(line.output_tokens),
-            "cost": money(line.cost),
-            "live": money(line.live_cost),
-            "price": line.price_source or "",
+            "model": line(bill.model or "(not sent)"),
+            "sent": bill.attempts,
+            "succeeded": bill.succeeded,
+            "failed": bill.failed,
+            "tokens in": _shown(bill.input_tokens),
+            "out": _shown(bill.output_tokens),
+            "cost": money(bill.cost),
+            "live": money(bill.live_cost),
+            "price": line(bill.price_source or ""),
         }
     )
 
@@ -260,8 +267,8 @@ def _shard_row(shard: Shard, partition: str) -> dg.TableRecord:
             "state": shard.state.value,
             "requests": shard.partitions.get(partition, 0),
             "of": shard.requests,
-            "provider says": "" if remote is None else remote.raw_status,
-            "batch": shard.batch_id or shard.message or "",
+            "provider says": "" if remote is None else line(remote.raw_status),
+            "batch": line(shard.batch_id or shard.message or ""),
         }
     )
 
@@ -270,4 +277,4 @@ def _page(shell: Pipeline, shards: Sequence[Shard]) -> str | None:
     """The newest batch's page at the provider, if this run spoke to it anyway."""
     sent = [shard for shard in shards if shard.batch_id is not None]
     client = shell.work.made_client(sent[-1].provider) if sent else None
-    return None if client is None else client.dashboard_url(str(sent[-1].batch_id))
+    return None if client is None else client.dashboard_url(quote(str(sent[-1].batch_id)))

@@ -12,6 +12,7 @@ from batch_pipeline.model import PartitionSummary, Shard
 from batch_pipeline.orchestration import metadata
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.shown import line as one_line
 from batch_pipeline.spec import BatchJob
 
 MOST_OBSERVATIONS = 100
@@ -60,7 +61,7 @@ def standing(steps: Steps, stuck: Iterable[Shard] = (), *, now: datetime | None 
     line = ", ".join(f"{number} {step}" for step, number in sorted(numbers.items())) + "."
     held = [s.counts.held for step, s in steps.values() if step is Step.BLOCKED and s.counts.held]
     blocked = [*(str(shard.message) for shard in stuck), *held]
-    messages = list(dict.fromkeys(f"Blocked: {message}" for message in blocked))
+    messages = list(dict.fromkeys(f"Blocked: {one_line(message)}" for message in blocked))
     return " ".join([line, *_time_left(steps, now), *messages[:_MESSAGES]])
 
 

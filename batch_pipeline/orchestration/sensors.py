@@ -19,6 +19,7 @@ from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.pipeline.collecting import another_account
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
 
 
@@ -78,4 +79,4 @@ def _reason(
         notes.append(f"The provider is not answering: {trouble}")
     if foreign:
         notes.append(str(another_account(foreign)))
-    return " ".join(notes)
+    return line(" ".join(notes))

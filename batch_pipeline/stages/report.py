@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from batch_pipeline.prices.find import PACKAGE, Prices
+from batch_pipeline.shown import markdown
 from batch_pipeline.stages.bill import BillLine, bill, total
 from batch_pipeline.stages.routed import Routed, routed
 from batch_pipeline.wholefile import written_aside
@@ -65,11 +66,11 @@ class CostReport:
             "routing": self.routed and {**asdict(self.routed), "saved": self.routed.saved},
             "lines": self.rows(),
         }
-        return json.dumps(report, indent=2, default=str, ensure_ascii=False) + "\n"
+        return json.dumps(report, indent=2, default=str) + "\n"
 
     def to_markdown(self) -> str:
         """A page: the totals, then one row per partition and model."""
-        parts = [f"# Cost of {self.job}", _SIMULATED if self.simulated else ""]
+        parts = [f"# Cost of {markdown(self.job)}", _SIMULATED if self.simulated else ""]
         parts += [_summary(self.total), routing(self.routed), _table(self.lines), self._prices()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -109,18 +110,18 @@ def cost_report(  # noqa: PLR0913 - what a report is made from, each named by it
     )
 
 
-def routing(found: Routed | None) -> str:
-    """What the rules saved, in a sentence; nothing for a job of one target."""
+def routing(found: Routed | None, shown: Callable[[str], str] = markdown) -> str:
+    """What the rules saved, in a sentence, names as *shown*; nothing for a job of one target."""
     if found is None:
         return ""
     said = (
-        f"Rules sent {found.rows:,} rows for {money(found.cost)}. All of them at the dearest "
-        f"target, {found.dearest}, would cost about {money(found.dearest_cost)} for the same "
-        f"tokens: {money(found.saved)} saved."
+        f"Rules sent {found.rows:,} rows for {money(found.cost)}. All of them at the "
+        f"dearest target, {shown(found.dearest)}, would cost about {money(found.dearest_cost)} for "
+        f"the same tokens: {money(found.saved)} saved."
     )
     if not found.unpriced:
         return said
-    return f"{said} Not compared, for want of a price: {', '.join(found.unpriced)}."
+    return f"{said} Not compared, for want of a price: {', '.join(map(shown, found.unpriced))}."
 
 
 def money(amount: Decimal | None) -> str:
@@ -163,8 +164,8 @@ def _table(lines: Sequence[BillLine]) -> str:
 def _row(line: BillLine) -> str:
     unknown = f" + {line.unknown_cost:,} unknown" if line.unknown_cost and line.cost else ""
     cells = [
-        line.partition.replace("|", "\\|"),
-        line.model or "(not sent)",
+        markdown(line.partition),
+        markdown(line.model) if line.model else "(not sent)",
         f"{line.requests:,}",
         f"{line.succeeded:,}",
         f"{line.failed:,}",
@@ -181,7 +182,7 @@ def _row(line: BillLine) -> str:
         money(line.results_cost),
         money(line.live_cost),
         money(line.saved),
-        line.price_source or "",
+        markdown(line.price_source or ""),
     ]
     return f"| {' | '.join(cells)} |"
 
