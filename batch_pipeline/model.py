@@ -264,7 +264,8 @@ class PartitionSummary:
 
     A shard of several partitions counts in each, with its requests of that partition only.
     `next_due` is the earliest time at which a waiting (planned, submitting, in doubt) shard may
-    move, None if there is none; `expires_at` is the earliest end of a batch's window, and
+    move, None if there is none; `next_look` is the earliest at which result files may be fetched.
+    `expires_at` is the earliest end of a batch's window, and
     `results_until` the earliest time after which answers that wait cannot be fetched any more.
     """
 
@@ -272,6 +273,7 @@ class PartitionSummary:
     shards: dict[ShardState, int] = field(default_factory=dict)
     requests: dict[ShardState, int] = field(default_factory=dict)
     next_due: datetime | None = None
+    next_look: datetime | None = None
     expires_at: datetime | None = None
     results_until: datetime | None = None
     canaries: dict[ShardState, int] = field(default_factory=dict)  # of the whole job, not collected

@@ -16,7 +16,7 @@ from batch_pipeline.model import Shard, ShardState
 from batch_pipeline.orchestration import progress
 from batch_pipeline.orchestration.asking import MOST_RUNS, Asked, asked
 from batch_pipeline.orchestration.resources import PipelineResource
-from batch_pipeline.pipeline.collecting import another_account
+from batch_pipeline.pipeline.fetching import another_account
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import duckdb
 
-from batch_pipeline.errors import (
-    NotFound,
-    ProviderError,
-    Refused,
-    StoreError,
-    Unauthorized,
-    UsageError,
+from batch_pipeline.errors import NotFound, ProviderError, Refused, StoreError, UsageError
+from batch_pipeline.model import (
+    BatchProblem,
+    FailureKind,
+    PartitionCounts,
+    RemoteStatus,
+    Shard,
+    ShardState,
 )
-from batch_pipeline.model import BatchProblem, FailureKind, RemoteStatus, Shard, ShardState
+from batch_pipeline.pipeline import fetching
+from batch_pipeline.pipeline.fetching import Fetched
 from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.fetching import is_given_up, next_look
 from batch_pipeline.stages.absent import is_about_all
-from batch_pipeline.stages.outcomes import OutcomesDecoded, decode_shard
+from batch_pipeline.stages.outcomes import OutcomesDecoded, decode_shard, with_missing_rows
 from batch_pipeline.stages.results import Landed, land
 
 log = logging.getLogger("batch_pipeline")
 
 _COLLECT_SECONDS = 900.0
 _LONGEST_WRITE = timedelta(days=1)
-
-Source: TypeAlias = Literal["output", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +81,88 @@ def collect(work: Workplace, partitions: Sequence[str]) -> Collected:
     return collected
 
 
-def reparse(work: Workplace, partitions: Sequence[str]) -> Collected:
+def reparse(work: Workplace, partitions: Sequence[str], *, fetch: bool = False) -> Collected:
     """Make outcomes and results anew from the raw bytes in the store: no key, no network.
 
-    Raises StoreError when a raw file is gone.
+    With *fetch* the provider is asked for raw files that are gone or not whole. Raises StoreError
+    when one is gone.
     """
     name, states = work.job.name, [ShardState.COLLECTED]
     shards = work.ledger.shards(name, partitions=partitions, states=states)
     for shard in shards:
         with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-            _decode(work, shard, _raw_files(work, shard, _must_be_there))
+            files = fetching.fetch(work, shard) if fetch else fetching.on_disk(work, shard)
+            _make_outcomes(work, shard, files)
     return _landed(work, partitions, shards)
+
+
+def mend(work: Workplace, partitions: Sequence[str]) -> None:
+    """Fetch the result files again that collected shards have only a part of; costs nothing.
+
+    While one stays short, the rows that it lacks are kept from being sent again by themselves:
+    its batch says that they were answered.
+    """
+    failed = {one.partition for one in work.ledger.partitions(work.job.name) if one.failed}
+    names = [name for name in partitions if name in failed]
+    shards = work.ledger.shards(work.job.name, partitions=names, states=[ShardState.COLLECTED])
+    for shard in _with_missing_rows(work, shards):
+        if fetching.on_disk(work, shard).short is not None:
+            with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
+                _mend_shard(work, shard)
+
+
+def _with_missing_rows(work: Workplace, shards: Sequence[Shard]) -> list[Shard]:
+    paths = outcomes(work, shards)
+    with work.duckdb() as con:
+        lacking = with_missing_rows(con, paths)
+    return [shard for shard, path in zip(shards, paths, strict=True) if path in lacking]
+
+
+def _mend_shard(work: Workplace, shard: Shard) -> None:
+    try:
+        found = fetching.fetch(work, shard)
+    except ProviderError as error:
+        found = fetching.on_disk(work, shard)
+        log.warning("a result file is short and cannot be fetched: %s", error)
+    said = work.ledger.cuts.since(shard) is not None
+    if found.short is None or not said:  # else its outcomes say so already
+        _make_outcomes(work, shard, found)
+
+
+def _make_outcomes(work: Workplace, shard: Shard, found: Fetched) -> OutcomesDecoded:
+    """Decode the files and tell the shard's partitions, whose results are stale by that."""
+    decoded = _decode(work, shard, found)
+    work.ledger.cuts.read(
+        shard,
+        succeeded=decoded.succeeded,
+        failed=decoded.failed,
+        left=None if found.short is None else _what_is_left(found.short),
+        now=work.now(),
+    )
+    return decoded
+
+
+def _what_is_left(short: str) -> str:
+    return (
+        f"{short}. What came is landed, the other rows are missing. `run` fetches the file again, "
+        "at no cost; `retry --kind missing` sends those rows again, at their full price."
+    )
 
 
 def outcome_files(work: Workplace, partition: str) -> list[Path]:
     """Outcomes of every collected shard that carried rows of the partition, oldest first."""
-    name = work.job.name
     states = [ShardState.COLLECTED]
-    shards = work.ledger.shards(name, partitions=[partition], states=states)
-    return [work.store.outcomes_file(name, shard.shard_id) for shard in shards]
+    shards = work.ledger.shards(work.job.name, partitions=[partition], states=states)
+    return outcomes(work, shards)
 
 
 def _collect_shard(work: Workplace, shard: Shard) -> OutcomesDecoded | None:
     if shard.state is not ShardState.ENDED:  # another run has done it meanwhile
         return None
+    if shard.not_before is not None and work.now() < shard.not_before:  # it was short a moment ago
+        return None
     try:
-        files = _raw_files(work, shard, _downloads(work, shard))
+        found = fetching.fetch(work, shard)
     except NotFound as error:
         work.ledger.failed(
             shard.shard_id,
@@ -116,10 +172,17 @@ def _collect_shard(work: Workplace, shard: Shard) -> OutcomesDecoded | None:
             batch_id=shard.batch_id,
         )
         return None
-    decoded = _decode(work, shard, files)
-    work.ledger.collected(
-        shard.shard_id, now=work.now(), succeeded=decoded.succeeded, failed=decoded.failed
-    )
+    if found.short is not None:
+        since = work.ledger.cuts.since(shard) or work.now()
+        if not is_given_up(since=since, now=work.now()):
+            _look_again(work, shard, found.short, since)
+            return None
+        decoded = _make_outcomes(work, shard, found)
+    else:
+        decoded = _decode(work, shard, found)
+        work.ledger.collected(
+            shard.shard_id, now=work.now(), succeeded=decoded.succeeded, failed=decoded.failed
+        )
     log.info(
         "shard collected",
         extra={"job": shard.job, "shard": shard.shard_id, "requests": decoded.requests},
@@ -127,67 +190,33 @@ def _collect_shard(work: Workplace, shard: Shard) -> OutcomesDecoded | None:
     return decoded
 
 
-def _decode(work: Workplace, shard: Shard, files: Sequence[tuple[Path, Source]]) -> OutcomesDecoded:
-    with work.duckdb() as con:
-        return decode_shard(
-            con,
-            shard=shard,
-            requests=work.store.shard_requests(shard.job, shard.shard_id),
-            files=files,
-            decode_sql=work.codec(shard.provider).decode_sql(shard.endpoint),
-            schema=work.job.request.json_schema,
-            observation=shard.remote,
-            into=work.store.outcomes_file(shard.job, shard.shard_id),
-        )
-
-
-def _raw_files(
-    work: Workplace, shard: Shard, absent: Callable[[str, Path], None]
-) -> list[tuple[Path, Source]]:
-    """Both result files; *absent* is asked for one that is not on disk. Whole ones are kept."""
-    remote, batch_id = shard.remote, shard.batch_id
-    if remote is None or batch_id is None:
-        raise StoreError(f"shard {shard.shard_id} ended without a batch: the ledger was edited.")
-    files: list[tuple[Path, Source]] = []
-    sources: tuple[tuple[Source, str | None], ...] = (
-        ("output", remote.output_file_id),
-        ("error", remote.error_file_id),
-    )
-    for source, file_id in sources:
-        if not file_id:
-            continue
-        path = work.store.raw_file(shard.job, shard.shard_id, batch_id, source)
-        if not path.exists():
-            absent(file_id, path)
-        files.append((path, source))
-    return files
-
-
-def _downloads(work: Workplace, shard: Shard) -> Callable[[str, Path], None]:
-    def download(file_id: str, into: Path) -> None:
-        client = work.client(shard.provider)
-        if shard.account != client.account:  # "not found" would only mean "not yours"
-            raise another_account([shard])
-        client.download(file_id, into)
-
-    return download
-
-
-def another_account(shards: Sequence[Shard]) -> Unauthorized:
-    """What to say of batches that our key cannot see."""
-    names = ", ".join(f"{shard.batch_id} (account {shard.account})" for shard in shards[:3])
-    more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""  # noqa: PLR2004 - a taste
-    return Unauthorized(
-        f"Batches of another account than this key's are left alone: {names}{more}. Set the key "
-        "(and base URL, project, organization) that sent them and run again; nothing is lost."
+def _look_again(work: Workplace, shard: Shard, short: str, since: datetime) -> None:
+    later = next_look(since=since, now=work.now())
+    log.warning("a result file is not whole, and is fetched again later: %s", short)
+    work.ledger.cuts.seen(
+        shard,
+        next_look=later,
+        message=f"{short}. The file is fetched again, at no cost, until it is whole; what came is "
+        f"kept beside it in raw/. Nothing is sent again meanwhile. Next look: {later:%d %b %H:%M} "
+        "UTC.",
+        now=work.now(),
     )
 
 
-def _must_be_there(file_id: str, path: Path) -> None:
-    raise StoreError(
-        f"{path}: the raw answers of file {file_id} are not in the store, so they cannot be read "
-        "again. Bring the file back from a backup; the outcomes on disk were left as they are."
-    )
+def is_gone(work: Workplace, counts: PartitionCounts) -> bool:
+    """True when results were written and are not in the store any more."""
+    if counts.landed < 0 or counts.unanswered or not counts.digest:
+        return False
+    return not work.store.results_file(counts.job, counts.partition).exists()
+
+
+def land_again(work: Workplace) -> None:
+    """Make the results again that are gone from the store, whichever partitions they are of."""
+    known = work.ledger.partitions(work.job.name)
+    gone = [one.partition for one in known if is_gone(work, one)]
+    if gone:
+        log.warning("results are gone and made again", extra={"partitions": len(gone)})
+        _landed(work, gone, [])
 
 
 def _landed(
@@ -245,6 +274,51 @@ def _land_alone(work: Workplace, con: duckdb.DuckDBPyConnection, partition: str)
         now=work.now(),
     )
     return landed
+
+
+def _decode(work: Workplace, shard: Shard, fetched: Fetched) -> OutcomesDecoded:
+    """Outcomes from the files; rows that a short file lacks are `missing`, and say why."""
+    with work.duckdb() as con:
+        return decode_shard(
+            con,
+            shard=shard,
+            requests=work.store.shard_requests(shard.job, shard.shard_id),
+            files=fetched.files,
+            decode_sql=work.codec(shard.provider).decode_sql(shard.endpoint),
+            schema=work.job.request.json_schema,
+            observation=shard.remote,
+            short=fetched.short,
+            into=work.store.outcomes_file(shard.job, shard.shard_id),
+        )
+
+
+def outcomes(work: Workplace, shards: Sequence[Shard]) -> list[Path]:
+    """The outcomes of collected shards; those that are gone are made again, from raw answers.
+
+    Raw answers that are gone too are fetched again. StoreError when the provider has none.
+    """
+    paths = [work.store.outcomes_file(shard.job, shard.shard_id) for shard in shards]
+    for shard, path in zip(shards, paths, strict=True):
+        if not path.exists():
+            with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
+                log.warning("outcomes are gone and made again", extra={"shard": shard.shard_id})
+                _decode(work, shard, _read_or_fetched(work, shard, path))
+    return paths
+
+
+def _read_or_fetched(work: Workplace, shard: Shard, lost: Path) -> Fetched:
+    try:
+        return fetching.on_disk(work, shard)
+    except StoreError:
+        pass
+    try:
+        return fetching.fetch(work, shard)
+    except NotFound as error:
+        raise StoreError(
+            f"{lost} and the raw answers it was made from are gone from the store, and the "
+            f"provider has them no more: {error} {shard.requests:,} answered requests are lost "
+            "here. Bring outcomes/ or raw/ back from a backup; nothing was sent again."
+        ) from None
 
 
 def _refusals(shard: Shard, decoded: OutcomesDecoded) -> Sequence[BatchProblem]:

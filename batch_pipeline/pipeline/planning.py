@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import IN_FLIGHT, Destination, Limits, Shard, ShardState
-from batch_pipeline.pipeline import canary
+from batch_pipeline.pipeline import canary, collecting
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.shards import Only, Pending, choose, cut
 
@@ -73,7 +73,7 @@ def _pending(
             con,
             tables=tables,
             held=[store.shard_requests(job.name, shard.shard_id) for shard in held],
-            outcomes=[store.outcomes_file(job.name, shard.shard_id) for shard in done],
+            outcomes=collecting.outcomes(work, done),
             retried_kinds=[kind.value for kind in job.retry.kinds],
             max_attempts=job.retry.max_attempts,
             only=only,

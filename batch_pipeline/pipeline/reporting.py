@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from batch_pipeline.model import Shard, ShardState
+from batch_pipeline.pipeline import collecting
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.report import CostReport, cost_report
 
@@ -23,6 +24,7 @@ def report(work: Workplace, partitions: Sequence[str]) -> CostReport:
 
 def reports(work: Workplace, partitions: Sequence[str]) -> dict[str, CostReport]:
     """Each landed partition's report, written beside its name; then the job's over all of them."""
+    collecting.land_again(work)
     made = {name: _made(work, [name]) for name in _landed(work, partitions)}
     for name, one in made.items():
         one.write(work.store.report_file(work.job.name, "md", partition=name).parent)
@@ -45,7 +47,7 @@ def _made(work: Workplace, partitions: Sequence[str]) -> CostReport:
             con,
             job=name,
             results={one: store.results_file(name, one) for one in partitions},
-            outcomes=[store.outcomes_file(name, shard.shard_id) for shard in shards],
+            outcomes=collecting.outcomes(work, shards),
             priced=work.prices,
             simulated=any(_is_simulated(shard) for shard in shards),
             targets=[(target.sends_to, target.model) for target in work.job.targets],

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from batch_pipeline.errors import ProviderError, Refused, Throttled, Unavailable
 from batch_pipeline.model import PartitionSummary, ShardState
-from batch_pipeline.pipeline import collecting, sending, watching
+from batch_pipeline.pipeline import collecting, fetching, sending, watching
+from batch_pipeline.pipeline.watching import in_flight
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.lifecycle import Step
 
@@ -18,6 +19,7 @@ Steps = dict[str, tuple[Step, PartitionSummary]]
 Tell = Callable[[Steps], None]
 
 _MOVING = {Step.SUBMIT, Step.COLLECT, Step.RETRY, Step.WAIT}
+_LONGEST_PAUSE = 900.0  # seconds: others may have sent something meanwhile
 _ON_THE_WAY = (
     ShardState.PLANNED,
     ShardState.SUBMITTING,
@@ -48,7 +50,7 @@ def drive(work: Workplace, partitions: Sequence[str], *, run_id: str | None, tel
             moved = _send(work, steps, run_id) or collected is not None
         if not moved:
             _stop_at_another_account(work, steps)
-            work.sleep(work.settings.poll_seconds)
+            work.sleep(_pause(work, steps))
     if refusal is not None:
         raise refusal
     return steps
@@ -72,6 +74,16 @@ def waited_out() -> Iterator[None]:
         yield
     except (Throttled, Unavailable) as error:
         log.warning("the provider is not answering: %s", error)
+
+
+def _pause(work: Workplace, steps: Steps) -> float:
+    """Until the next look; longer when all that is waited for is a time that we know."""
+    moving = [summary for step, summary in steps.values() if step in _MOVING]
+    looks = [one.next_look for one in moving if one.next_look is not None]
+    if len(looks) < len(moving) or any(in_flight(one) for one in moving):
+        return work.settings.poll_seconds
+    until = (min(looks) - work.now()).total_seconds()
+    return max(work.settings.poll_seconds, min(until, _LONGEST_PAUSE))
 
 
 def _watch(work: Workplace) -> None:
@@ -110,4 +122,4 @@ def _stop_at_another_account(work: Workplace, steps: Steps) -> None:
         if shard.account is not None and shard.account != work.client(shard.provider).account
     ]
     if foreign and len(foreign) == len(waiting):
-        raise collecting.another_account(foreign)
+        raise fetching.another_account(foreign)

@@ -102,7 +102,9 @@ class Pipeline:
         self, partitions: Iterable[str], *, run_id: str | None = None, only: Only | None = None
     ) -> sending.Submission:
         """Send what is not answered, not in flight and may be sent."""
-        return sending.submit(self.work, list(partitions), run_id=run_id, only=only)
+        names = list(partitions)
+        collecting.mend(self.work, names)
+        return sending.submit(self.work, names, run_id=run_id, only=only)
 
     def watch(self) -> watching.Watched:
         """Look at batches in flight and record it."""
@@ -116,9 +118,12 @@ class Pipeline:
         """Fetch what has ended and land the partitions whose rows are all answered."""
         return collecting.collect(self.work, list(partitions))
 
-    def reparse(self, partitions: Iterable[str]) -> collecting.Collected:
-        """Make outcomes and results anew from the raw bytes in the store: no key, no network."""
-        return collecting.reparse(self.work, list(partitions))
+    def reparse(self, partitions: Iterable[str], *, fetch: bool = False) -> collecting.Collected:
+        """Make outcomes and results anew from the raw bytes in the store: no key, no network.
+
+        With *fetch* the provider is asked for raw files that are gone or not whole.
+        """
+        return collecting.reparse(self.work, list(partitions), fetch=fetch)
 
     def report(self, partitions: Iterable[str]) -> CostReport:
         """What the partitions cost, written to the store; only those that have landed."""
@@ -156,6 +161,7 @@ class Pipeline:
         names = list(partitions)
         for name in names:
             planning.table(self.work, name)  # what was never built must leave no trace
+        collecting.mend(self.work, names)
         stopping.let_go(self.work, names, lost=lost)
         if release:
             self.release()

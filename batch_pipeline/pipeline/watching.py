@@ -17,6 +17,7 @@ from batch_pipeline.model import (
     Shard,
     ShardState,
 )
+from batch_pipeline.pipeline import collecting
 from batch_pipeline.pipeline.sending import NO_BATCH, drop_duplicate, one_line_too_large
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.lifecycle import (
@@ -99,13 +100,21 @@ def _watch(work: Workplace, provider: str) -> Watched:
 
 def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
     """The next step of every partition the ledger knows, in order."""
-    now, summaries = work.now(), work.ledger.summary(work.job.name)
+    now = work.now()
+    summaries = [_as_it_lies(work, one) for one in work.ledger.summary(work.job.name)]
     if any(summary.counts.deferred for summary in summaries):
         canaries = work.ledger.canaries.out(work.job.name)
         summaries = [replace(summary, canaries=canaries) for summary in summaries]
     return {
         summary.counts.partition: (next_step(summary, now=now), summary) for summary in summaries
     }
+
+
+def _as_it_lies(work: Workplace, summary: PartitionSummary) -> PartitionSummary:
+    """Results that are gone from the store have not landed: they are made again."""
+    if not collecting.is_gone(work, summary.counts):
+        return summary
+    return replace(summary, counts=replace(summary.counts, landed=-1))
 
 
 def _our_turn(work: Workplace, provider: str) -> bool:

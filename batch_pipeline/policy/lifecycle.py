@@ -54,11 +54,12 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
     counts, shards = summary.counts, summary.shards
     waiting = any(shards.get(state) for state in _WAITING)
     held = counts.held is not None
-    if shards.get(ShardState.ENDED):
+    ended = shards.get(ShardState.ENDED)
+    if ended and (summary.next_look is None or summary.next_look <= now):
         return Step.COLLECT
     if waiting and not held and summary.next_due is not None and summary.next_due <= now:
         return Step.SUBMIT
-    if shards.get(ShardState.SUBMITTED) or (waiting and not held):
+    if shards.get(ShardState.SUBMITTED) or ended or (waiting and not held):
         return Step.WAIT
     if _stale(summary):
         return Step.COLLECT

@@ -77,7 +77,7 @@ class AnthropicClient:
             max_retries=0,
             timeout=_timeout(self._patience.answer),
             default_headers=headers,
-            http_client=anthropic.DefaultHttpxClient(verify=certificates()),
+            http_client=anthropic.DefaultHttpxClient(verify=certificates(), follow_redirects=False),
         )
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
         self._host = self._sdk.base_url.host

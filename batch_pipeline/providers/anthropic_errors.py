@@ -23,7 +23,7 @@ from batch_pipeline.errors import (
     Unauthorized,
     Unavailable,
 )
-from batch_pipeline.providers.heard import Said, Voice, quoted
+from batch_pipeline.providers.heard import Said, Voice, quoted, redirected
 from batch_pipeline.providers.patience import retry_after
 
 FAILURES = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError)
@@ -41,6 +41,7 @@ _OUT_OF_CREDIT = frozenset(
 )
 _NO_CREDIT = "credit balance is too low"  # said with a 400 before there was a billing_error
 _TOO_LARGE = frozenset({"request_too_large", "request_body_too_large_after_decoding"})
+_SEE_OTHER = 303  # the one redirect that follows a call that was made
 _UNCERTAIN = frozenset({408, 409, 499})  # 4xx that say "not now" and not "no"
 _NOT_NOW = "request_body_timeout"  # a 400 that does
 
@@ -56,8 +57,10 @@ def said(error: Exception, scrub: Callable[[str], str]) -> Said:
     details = told.get("details")
     code = details.get("error_code") if isinstance(details, Mapping) else None
     words = told.get("message") or (error.body if isinstance(error.body, str) else "")
+    elsewhere = redirected(error.status_code, error.response.headers)
     return Said(
-        message=f"HTTP {error.status_code}: {quoted(scrub(str(words))) or 'no message'}",
+        message=f"HTTP {error.status_code}: "
+        f"{quoted(scrub(elsewhere or str(words))) or 'no message'}",
         status=error.status_code,
         code=scrub(str(code or told.get("type") or "")) or None,
         retry_after=retry_after(error.response.headers),
@@ -71,7 +74,8 @@ def failure(what: str, heard: Said) -> ProviderError:
 
 def create_failure(what: str, heard: Said) -> ProviderError:
     """The error of a create: Ambiguous unless it is certain that no batch was made."""
-    return VOICE.error(_kind(heard) or Ambiguous, what, heard)
+    kind = Ambiguous if heard.status == _SEE_OTHER else _kind(heard) or Ambiguous
+    return VOICE.error(kind, what, heard)
 
 
 def _kind(heard: Said) -> type[ProviderError] | None:  # noqa: PLR0911 - one line per answer

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from batch_pipeline.errors import (
     Ambiguous,
@@ -22,6 +23,7 @@ from batch_pipeline.errors import (
     Unavailable,
 )
 
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 LONGEST_QUOTE = 500  # characters of a provider's message that we repeat
 _NEXT: dict[type[ProviderError], str] = {
     Unauthorized: "Check {settings} and what the key may do; batches already sent go on without "
@@ -81,8 +83,31 @@ def quoted(text: object) -> str:
     return " ".join(str(text).split())[:LONGEST_QUOTE]
 
 
+def redirected(status: int, headers: Mapping[str, str]) -> str | None:
+    """What to say of an answer that sends the call elsewhere; None of any other.
+
+    Our key goes to nobody but whom it was set up for, and what another host says is no answer.
+    """
+    if not is_redirect(status):
+        return None
+    to = urlsplit(headers.get("location", ""))
+    port = f":{to.port}" if to.port else ""
+    host = (
+        f"{to.scheme or 'http'}://{to.hostname}{port}" if to.hostname else ""
+    )  # no user, no query
+    where = f"to {quoted(host + to.path)}" if host or to.path else "that does not say where to"
+    return f"a redirect {where}, and no redirect is followed"
+
+
+def is_redirect(status: int) -> bool:
+    """True when another address is to be asked."""
+    return status in {301, 302, 303, 307, 308}
+
+
 def cut_short(received: int, headers: Mapping[str, str]) -> Said | None:
-    """What to say of an answer that promised another number of bytes than came over the wire."""
+    """What to say of a file that is a web page, or not of as many bytes as were promised."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() in _PAGES:
+        return Said("a web page came in place of the file: a proxy's, perhaps")
     promised = headers.get("content-length", "")
     if not promised.isdecimal() or int(promised) == received:
         return None

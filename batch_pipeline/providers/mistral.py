@@ -70,7 +70,7 @@ class MistralClient:
         self._patience = patience or Patience()
         self._scrub = scrubber(key)
         self._http = httpx2.Client(
-            follow_redirects=True,
+            follow_redirects=False,
             verify=certificates(),
             event_hooks={"request": [_connect_soon], "response": [_read_refusal]},
         )
@@ -330,7 +330,7 @@ def _connect_soon(request: httpx2.Request) -> None:
 
 def _read_refusal(response: httpx2.Response) -> None:
     """Read an error's body at once: the SDK stumbles over one that is streamed and empty."""
-    if response.is_error:
+    if not response.is_success:
         response.read()
 
 

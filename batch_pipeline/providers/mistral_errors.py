@@ -22,7 +22,7 @@ from batch_pipeline.errors import (
     Unauthorized,
     Unavailable,
 )
-from batch_pipeline.providers.heard import Said, Voice, quoted
+from batch_pipeline.providers.heard import Said, Voice, is_redirect, quoted, redirected
 from batch_pipeline.providers.patience import retry_after
 
 FAILURES = (
@@ -33,6 +33,7 @@ FAILURES = (
 
 VOICE = Voice(name="mistral", title="Mistral", settings="MISTRAL_API_KEY (MISTRAL_BASE_URL)")
 
+_SEE_OTHER = 303  # the one redirect that follows a call that was made
 _UNCERTAIN = {408, 409}  # 4xx that say "not now" and not "no"
 _TOO_LARGE = re.compile(
     r"too large|too many (requests|lines)|exceed\w*\b.{0,60}\b(requests|lines|size|bytes|mb)\b"
@@ -55,7 +56,8 @@ def said(error: Exception, scrub: Callable[[str], str]) -> Said:
         # only its class: a transport's own message may quote the header that holds the key
         return Said(message=f"no whole answer ({type(error).__name__})")
     body = _object(error.body)
-    words = quoted(scrub(_message(body) or error.body))
+    elsewhere = redirected(error.status_code, error.headers)
+    words = quoted(scrub(elsewhere or _message(body) or error.body))
     code = body.get("code") or body.get("type")
     return Said(
         message=f"HTTP {error.status_code}: {words or 'no message'}",
@@ -86,7 +88,8 @@ def failure(what: str, heard: Said) -> ProviderError:
 
 def create_failure(what: str, heard: Said) -> ProviderError:
     """The error of a create: Ambiguous unless it is certain that no batch was made."""
-    return VOICE.error(_kind(heard) or Ambiguous, what, heard)
+    kind = Ambiguous if heard.status == _SEE_OTHER else _kind(heard) or Ambiguous
+    return VOICE.error(kind, what, heard)
 
 
 def refused_lines(what: str, lines: Mapping[int, str]) -> BadLines:
@@ -100,9 +103,11 @@ def refused_lines(what: str, lines: Mapping[int, str]) -> BadLines:
     )
 
 
-def _kind(heard: Said) -> type[ProviderError] | None:
+def _kind(heard: Said) -> type[ProviderError] | None:  # noqa: PLR0911 - one line per answer
     """What a certain answer means, the first that fits; None when it is not certain."""
     status = heard.status
+    if status is not None and is_redirect(status):
+        return Refused
     if status is None or not 400 <= status < 500 or status in _UNCERTAIN:  # noqa: PLR2004 - 4xx
         return None
     if status == 402:  # noqa: PLR2004 - Payment Required

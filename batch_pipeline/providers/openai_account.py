@@ -132,4 +132,4 @@ def _base_url(env: Mapping[str, str]) -> str:
 
 
 def _transport() -> openai.DefaultHttpxClient:
-    return openai.DefaultHttpxClient(verify=certificates())
+    return openai.DefaultHttpxClient(verify=certificates(), follow_redirects=False)

@@ -19,7 +19,7 @@ from batch_pipeline.errors import (
     Unauthorized,
     Unavailable,
 )
-from batch_pipeline.providers.heard import Said, quoted
+from batch_pipeline.providers.heard import Said, is_redirect, quoted, redirected
 from batch_pipeline.providers.patience import retry_after
 
 FAILURES = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError)
@@ -27,6 +27,7 @@ FAILURES = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLErr
 
 _OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _QUEUE_FULL = "token_limit_exceeded"
+_SEE_OTHER = 303  # the one redirect that follows a call that was made
 _UNCERTAIN = {408, 409}  # 4xx that say "not now" and not "no"
 
 
@@ -38,8 +39,10 @@ def said(error: Exception, scrub: Callable[[str], str]) -> Said:
     body = error.body if isinstance(error.body, Mapping) else {}
     message = body.get("message") or (error.body if isinstance(error.body, str) else "")
     code = body.get("code") or body.get("type")
+    elsewhere = redirected(error.status_code, error.response.headers)
     return Said(
-        message=f"HTTP {error.status_code}: {quoted(scrub(str(message))) or 'no message'}",
+        message=f"HTTP {error.status_code}: "
+        f"{quoted(scrub(elsewhere or str(message))) or 'no message'}",
         status=error.status_code,
         code=None if code is None else scrub(str(code)),
         retry_after=retry_after(error.response.headers),
@@ -53,12 +56,16 @@ def failure(heard: Said) -> type[ProviderError]:
 
 def create_failure(heard: Said) -> type[ProviderError]:
     """The error of a create: Ambiguous unless it is certain that no batch was made."""
+    if heard.status == _SEE_OTHER:
+        return Ambiguous
     return _kind(heard) or Ambiguous
 
 
 def _kind(heard: Said) -> type[ProviderError] | None:  # noqa: PLR0911 - one line per answer
     """What a certain answer means, the first that fits; None when it is not certain."""
     status, text = heard.status, heard.message.lower()
+    if status is not None and is_redirect(status):
+        return Refused
     if status is None or not 400 <= status < 500 or status in _UNCERTAIN:  # noqa: PLR2004 - 4xx
         return None
     if status == 402 or heard.code in _OUT_OF_CREDIT:  # noqa: PLR2004 - Payment Required

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from batch_pipeline.model import BatchProblem, FailureKind, Observation, RemoteStatus
 
 BATCH_FAILED = "batch_failed"
+FILE_CUT = "file_cut"
+"""Code of a missing row whose batch counted it as answered, in a file that came only in part."""
 
 _WHOLE_BATCH = frozenset(
     {"model_not_found", "invalid_url", "url_mismatch", "invalid_method", "empty_file"}
@@ -36,6 +38,12 @@ class Verdict:
 _MISSING = Verdict(
     FailureKind.MISSING, None, "No result file names this request; it may have been run and billed."
 )
+
+
+def cut_off(short: str) -> Verdict:
+    """The verdict on a request that is not in what came of a result file."""
+    message = f"It was answered and billed, perhaps, but only a part of its file came: {short}."
+    return Verdict(FailureKind.MISSING, FILE_CUT, message)
 
 
 @dataclass(frozen=True, slots=True)

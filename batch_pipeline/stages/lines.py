@@ -55,12 +55,12 @@ def _batches(files: Files, block: int) -> Iterator[pa.RecordBatch]:
     for number, (path, source) in enumerate(files):
         start = number << _FILE_SHIFT
         with path.open("rb") as handle:
-            for data in _whole_lines(handle, block):
+            for data in whole_lines(handle, block):
                 yield _batch(data, source, start)
                 start += len(data)
 
 
-def _whole_lines(handle: BinaryIO, block: int) -> Iterator[bytes]:
+def whole_lines(handle: BinaryIO, block: int) -> Iterator[bytes]:
     """The file in pieces that end with a line; doubling keeps one huge line linear in time."""
     carry, size = b"", block
     while chunk := handle.read(size):

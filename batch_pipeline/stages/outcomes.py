@@ -10,7 +10,7 @@ give equal bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from batch_pipeline.model import Observation, Shard, Usage
 from batch_pipeline.stages import lines, validate
-from batch_pipeline.stages.absent import absence
+from batch_pipeline.stages.absent import absence, cut_off
 from batch_pipeline.stages.lines import Files
 from batch_pipeline.stages.tables import regrouped, rows_within, write_groups
 from batch_pipeline.stages.twins import literal
@@ -125,11 +125,13 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
     schema: dict[str, JsonValue] | None,
     observation: Observation | None,
     into: Path,
+    short: str | None = None,
 ) -> OutcomesDecoded:
     """Write *into* (OUTCOMES) from the raw *files* and the shard's request table.
 
     *decode_sql* comes from the provider's codec, *schema* is the job's output schema,
-    *observation* the last look at the batch: it explains requests that no file names.
+    *observation* the last look at the batch: it explains requests that no file names, unless
+    the files are *short* of what it promises.
     """
     judge = None if schema is None else validate.Judge(schema)
     try:
@@ -138,7 +140,8 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
         duplicates = _pick(con, requests)
         size = sum(path.stat().st_size for path, _ in files)
         group = rows_within(size, rows=shard.requests, at_most=_GROUP_ROWS)
-        rows = _rows(con, shard, requests, observation, group)
+        facts, blamed = _facts(shard, observation, short), _blamed(observation)
+        rows = _rows(con, requests, facts, blamed, group)
         with written_aside(into) as part:
             write_groups(part, SCHEMA, _checked(rows, judge), repeating=_REPEATING)
         unknown = _quarantine(con, files, into.with_name(f"{into.stem}.unknown.jsonl"))
@@ -222,13 +225,12 @@ def _pick(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
 
 def _rows(
     con: duckdb.DuckDBPyConnection,
-    shard: Shard,
     requests: Path,
-    observation: Observation | None,
+    facts: pa.Table,
+    blamed: pa.Table,
     group: int,
 ) -> Iterator[pa.Table]:
     """The OUTCOMES rows in the shard's order, in tables of *group* rows."""
-    facts, blamed = _facts(shard, observation), _blamed(observation)
     con.register("facts", facts)
     con.register("blamed", blamed)
     try:
@@ -239,9 +241,9 @@ def _rows(
         con.unregister("blamed")
 
 
-def _facts(shard: Shard, observation: Observation | None) -> pa.Table:
+def _facts(shard: Shard, observation: Observation | None, short: str | None) -> pa.Table:
     """What all rows of the shard share, and the verdict on absent ones, as one row."""
-    every = absence(observation).every
+    every = absence(observation).every if short is None else cut_off(short)
     row = {
         "shard": shard.shard_id,
         "attempt": shard.attempt,
@@ -329,6 +331,20 @@ def _counted(
         unknown_usage=unknown_usage,
         usage=Usage(*usage),
     )
+
+
+def with_missing_rows(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> set[Path]:
+    """Those of the files with a row that no result file named."""
+    if not outcomes:
+        return set()
+    paths = ", ".join(literal(str(path)) for path in outcomes)
+    found = con.execute(
+        f"""
+        SELECT DISTINCT filename FROM read_parquet([{paths}], filename = true,
+            hive_partitioning = false) WHERE failure = 'missing'
+        """
+    ).fetchall()
+    return {Path(name) for (name,) in found}
 
 
 def _count(con: duckdb.DuckDBPyConnection, source: str) -> int:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_pipeline.model import Destination, FailureKind
+from batch_pipeline.stages.absent import FILE_CUT
 from batch_pipeline.stages.aims import destinations
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.twins import literal
@@ -96,7 +97,8 @@ def choose(  # noqa: PLR0913 - keyword-only: what the choice depends on
 
     A request version (custom_id and content hash) in *held* or with a succeeded outcome is never
     chosen, nor is a rejected one. One that failed is chosen again while its latest failure is
-    among *retried_kinds* and it has been sent less than *max_attempts* times.
+    among *retried_kinds* and it has been sent less than *max_attempts* times, unless its answer
+    is in the part of a file that did not come.
     """
     go = _Destinations.of(tables)
     if not tables:
@@ -157,7 +159,10 @@ _COLUMNS = {
 }
 _VERSION = "custom_id, content_hash"
 _AT_FAULT = literal(FailureKind.REJECTED.value)
-_NEVER_SENT = "NULL::INTEGER AS sent, false AS answered, NULL AS failure, NULL AS run_id"
+_CUT = literal(FILE_CUT)
+_NEVER_SENT = (
+    "NULL::INTEGER AS sent, false AS answered, NULL AS failure, NULL AS code, NULL AS run_id"
+)
 
 
 def _query(tables: Sequence[Path], held: Sequence[Path], outcomes: Sequence[Path], may: str) -> str:
@@ -179,6 +184,7 @@ def _latest(outcomes: Sequence[Path]) -> str:
     return f"""
         SELECT {_VERSION}, bool_or(status = 'succeeded') AS answered, max(attempt) AS sent,
                arg_max(coalesce(failure, ''), (attempt, coalesce(failure, ''))) AS failure,
+               arg_max(coalesce(error_code, ''), (attempt, coalesce(failure, ''))) AS code,
                arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id
         FROM {_parquet(outcomes)} GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
 
@@ -187,7 +193,7 @@ def _may_be_sent(retried_kinds: Sequence[str], max_attempts: int, only: Only | N
     """A condition on a request; `sent` is null when it was never sent."""
     if only is None:
         again = f"{_among('failure', retried_kinds)} AND sent < {int(max_attempts)}"
-        return f"sent IS NULL OR (failure <> {_AT_FAULT} AND {again})"
+        return f"sent IS NULL OR (failure <> {_AT_FAULT} AND code <> {_CUT} AND {again})"
     # By hand: whoever names rows knows why. A request at fault is still never sent again.
     asked = [f"(sent IS NULL OR failure <> {_AT_FAULT})"]
     if only.custom_ids is not None:

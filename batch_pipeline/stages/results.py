@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from batch_pipeline.model import FailureKind, Usage
 from batch_pipeline.prices import columns as price_columns
 from batch_pipeline.prices.find import Prices
+from batch_pipeline.stages.absent import FILE_CUT
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.landing import (
     FILE_BITS,
@@ -185,7 +186,8 @@ def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tu
 
 def _retryable(kinds: Collection[str], max_attempts: int) -> str:
     named = ", ".join(literal(str(kind)) for kind in sorted(kinds)) or "NULL"
-    return f"coalesce(failure IN ({named}) AND attempt < {int(max_attempts)}, false)"
+    may = f"failure IN ({named}) AND attempt < {int(max_attempts)}"
+    return f"coalesce({may} AND error_code IS DISTINCT FROM {literal(FILE_CUT)}, false)"
 
 
 def _rejected(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
@@ -202,7 +204,7 @@ def _waiting(
 ) -> Landed:
     """The counts so far of a partition that cannot land yet."""
     answered = places[places >= 0]
-    con.register("found", files.fetch(answered, ["failure", "attempt"]))
+    con.register("found", files.fetch(answered, ["failure", "error_code", "attempt"]))
     try:
         by_kind = _by_kind(con, "found")
         again = _one(con, f"SELECT count(*) FILTER ({retryable}) FROM found")[0]

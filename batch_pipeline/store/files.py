@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
+from glob import escape as glob_escape
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -81,6 +82,17 @@ class Store:
         """A result file as the provider sent it; never changed after it is whole."""
         name = f"{quote(batch_id, safe='')}.{source}.jsonl"  # the id is the provider's text
         return self.root / "raw" / job / shard_id / name
+
+    def cut_files(self, whole: Path) -> list[Path]:
+        """What came in place of the raw file *whole* and was not it, in the order it came."""
+        found = whole.parent.glob(f"{glob_escape(whole.name)}.cut-*")
+        return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+    def next_cut_file(self, whole: Path) -> Path:
+        """Where the next one of them is kept."""
+        known = self.cut_files(whole)
+        number = int(known[-1].name.rpartition("-")[2]) + 1 if known else 1
+        return whole.with_name(f"{whole.name}.cut-{number}")
 
     def outcomes_file(self, job: str, shard_id: str) -> Path:
         """One row per request of the shard."""

@@ -16,6 +16,7 @@ from batch_pipeline.errors import UsageError
 from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary, Shard, ShardState
 from batch_pipeline.store import moves, queries
 from batch_pipeline.store.canaries import Canaries
+from batch_pipeline.store.cuts import Cuts
 from batch_pipeline.store.database import Database
 from batch_pipeline.store.moves import Move
 from batch_pipeline.store.rows import AccountInFlight, BatchRecord, partition_counts
@@ -28,6 +29,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.canaries = Canaries(database)
+        self.cuts = Cuts(database)
 
     @classmethod
     def open(cls, url: str) -> Self:

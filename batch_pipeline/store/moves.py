@@ -51,7 +51,9 @@ RELEASED = Move(
 REPLACED = Move((*_NOT_SENT, ShardState.ENDED, ShardState.FAILED), ShardState.CANCELLED)
 WITHDRAWN = Move((ShardState.PLANNED,), ShardState.CANCELLED)
 GIVEN_UP = Move((ShardState.PLANNED, ShardState.FAILED), ShardState.CANCELLED)
-COLLECTED = Move((ShardState.ENDED,), ShardState.COLLECTED, forgets=("message",))
+COLLECTED = Move((ShardState.ENDED,), ShardState.COLLECTED, forgets=("message", "not_before"))
+CUT = Move((ShardState.ENDED,), ShardState.ENDED, forgets=())
+READ = Move((ShardState.ENDED, ShardState.COLLECTED), ShardState.COLLECTED, forgets=("not_before",))
 _REVIVED = Move(
     (ShardState.CANCELLED,),
     ShardState.PLANNED,

@@ -145,7 +145,9 @@ def summaries(connection: Connection, job: str) -> list[PartitionSummary]:
     inside = _by_partition_and_state(job)
     query = (
         select(partitions, inside.c.state, inside.c.shards, inside.c.lines)
-        .add_columns(inside.c.next_due, inside.c.window_ends, inside.c.results_until)
+        .add_columns(
+            inside.c.next_due, inside.c.next_look, inside.c.window_ends, inside.c.results_until
+        )
         .outerjoin(inside, partitions.c.partition == inside.c.partition)
         .where(partitions.c.job == job)
         .order_by(partitions.c.partition)
@@ -162,6 +164,12 @@ def _by_partition_and_state(job: str) -> Subquery:
             func.coalesce(shards.c.not_before, shards.c.created_at),
         ),
     )
+    look = case(
+        (
+            shards.c.state == ShardState.ENDED,
+            func.coalesce(shards.c.not_before, shards.c.created_at),
+        )
+    )
     window = case((shards.c.state == ShardState.SUBMITTED, batches.c.expires_at))
     until = case((shards.c.state == ShardState.ENDED, batches.c.results_until))
     return (
@@ -171,6 +179,7 @@ def _by_partition_and_state(job: str) -> Subquery:
             func.count().label("shards"),
             func.sum(shard_partitions.c.requests).label("lines"),
             func.min(waiting).label("next_due"),
+            func.min(look).label("next_look"),
             func.min(window).label("window_ends"),
             func.min(until).label("results_until"),
         )
@@ -191,6 +200,7 @@ def _summary(rows: Sequence[RowMapping]) -> PartitionSummary:
         shards={row["state"]: row["shards"] for row in known},
         requests={row["state"]: int(row["lines"]) for row in known},  # Postgres sums to numeric
         next_due=min(dues, default=None),
+        next_look=min((t for row in known if (t := row["next_look"])), default=None),
         expires_at=min(windows, default=None),
         results_until=min((t for row in known if (t := row["results_until"])), default=None),
     )

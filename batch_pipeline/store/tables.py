@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from batch_pipeline.model import CanaryVerdict, RemoteStatus, ShardState
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -175,6 +175,14 @@ partitions = Table(
     Column("updated_at", UtcTime, nullable=False),
 )
 
+cuts = Table(
+    "cuts",
+    metadata,
+    Column("shard_id", _ID, ForeignKey("shards.shard_id"), primary_key=True),
+    Column("batch_id", _ID, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+)
+
 canaries = Table(
     "canaries",
     metadata,
@@ -196,5 +204,6 @@ UPGRADES = {
         "ALTER TABLE batches ADD COLUMN results_until {time}",
         "ALTER TABLE partitions ADD COLUMN deferred BIGINT NOT NULL DEFAULT 0",
     ),
+    2: (),
 }
 """What brings a ledger of that version to the next one; new tables are made besides."""
