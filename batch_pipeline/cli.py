@@ -191,6 +191,9 @@ def reparse(
     partition: Partition = None,
     first: From = None,
     last: To = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Also fetch raw files that are gone or not whole.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read the raw answers in the store again, into outcomes and results; needs no key.
@@ -199,7 +202,7 @@ def reparse(
     """
     with _opened(job) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
-        made = shell.reparse(names)
+        made = shell.reparse(names, fetch=fetch)
         if as_json:
             shards = [shard.shard_id for shard in made.shards]
             landed = sorted(made.landed)

@@ -125,7 +125,8 @@ def _need(stretch: _Stretch, steps: Steps) -> str:
     for name in stretch.due:
         summary = steps[name][1]
         counts, shards = summary.counts, sorted(summary.shards.items())
-        facts.append((name, counts.digest, counts.collected, counts.landed, counts.failed, shards))
+        known = (counts.digest, counts.collected, counts.landed, counts.failed)
+        facts.append((name, *known, shards, str(summary.next_look)))
     return f"{stretch} {sha256(repr(facts).encode()).hexdigest()[:8]}"
 
 
