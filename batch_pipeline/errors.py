@@ -23,6 +23,9 @@ class BatchPipelineError(Exception):
 class UsageError(BatchPipelineError):
     """What the person asked for cannot be: a job file, an argument, a template. Exit code 2."""
 
+    placed = False
+    """Whether the message already names the file and the line of what is wrong."""
+
 
 class SpecError(UsageError):
     """A job definition is wrong; the message names file, path and the nearest valid key."""
@@ -34,6 +37,12 @@ class DatasetError(UsageError):
 
 class TemplateError(UsageError):
     """A template does not compile, or names a column that the dataset does not have."""
+
+    def __init__(self, message: str, *, template: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.template = template
+        """The whole template, by which its file is known."""
+        self.line = line
 
 
 class StoreError(BatchPipelineError):

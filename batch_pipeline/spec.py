@@ -6,31 +6,29 @@ Models are flat, without unions, so that Dagster's own YAML check can point at t
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from hashlib import sha256
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
-    BaseModel,
+    AfterValidator,
     BeforeValidator,
     Field,
-    JsonValue,
+    PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from batch_pipeline.errors import SpecError
 from batch_pipeline.model import EMBEDDINGS, ENDPOINTS, PROVIDERS, FailureKind
 from batch_pipeline.request import Closed, Message, Parameters, Request
+from batch_pipeline.written import beside
+from batch_pipeline.written.origin import Origin
+from batch_pipeline.written.timing import distinct_format, known_cron, known_zone, named_time
 
 __all__ = ["Message", "Parameters", "Request"]
 
@@ -43,16 +41,20 @@ RETRIED_BY_DEFAULT = (
 )
 """Kinds that were not answered; the others were answered and billed, and go again only if named."""
 
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_STEPS = {  # from one partition to another one of the kind
-    "hourly": (_HOUR, 12 * _HOUR, _DAY, 31 * _DAY, 365 * _DAY),
-    "daily": (_DAY, 31 * _DAY, 365 * _DAY),
-    "weekly": (7 * _DAY, 28 * _DAY, 364 * _DAY),
-    "monthly": (31 * _DAY, 365 * _DAY),
-}
-
 NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
-_MODULE_REF = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+TIMED = frozenset({"hourly", "daily", "weekly", "monthly"})
+"""The kinds of partitions that are cut by time."""
+
+
+def _a_name(name: str) -> str:
+    if re.match(NAME, name):
+        return name
+    plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:60] or "my_job"
+    like = f"job_{plain}" if plain[0].isdigit() else plain
+    raise ValueError(
+        f"{name!r} cannot name a job: letters, digits and _, at most 64, no digit first. For "
+        f"example {like!r}"
+    )
 
 
 def _one_or_many(value: object) -> object:
@@ -81,11 +83,35 @@ class Partitions(Closed):
 
     kind: Literal["none", "hourly", "daily", "weekly", "monthly", "static"] = "none"
     column: str | None = None
+    format: str | None = Field(default=None, description="strftime format of a partition's name.")
+    timezone: str = "UTC"
     start: str | None = Field(default=None, description="First partition, in `format`.")
     end: str | None = Field(default=None, description="Last partition, included; none: goes on.")
     values: list[str] = Field(default_factory=list, description="The partitions of kind static.")
-    format: str | None = Field(default=None, description="strftime format of a partition's name.")
-    timezone: str = "UTC"
+
+    @field_validator("format")
+    @classmethod
+    def _can_name(cls, pattern: str | None, info: ValidationInfo) -> str | None:
+        if pattern is not None and info.data.get("kind") in TIMED:
+            distinct_format(info.data["kind"], pattern)
+        return pattern
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, name: str) -> str:
+        return known_zone(name)
+
+    @field_validator("start", "end")
+    @classmethod
+    def _is_a_name(cls, name: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("kind")
+        if name is None or kind not in TIMED or "format" not in info.data:
+            return name
+        pattern = info.data["format"] or _usual_format(kind)
+        here, start = named_time(kind, pattern, name), info.data.get("start")
+        if start is not None and here < named_time(kind, pattern, start):
+            raise ValueError(f"{name!r} is before the start, {start!r}")
+        return name
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -101,22 +127,14 @@ class Partitions(Closed):
             raise ValueError(f"partitions of kind {self.kind} need `start`")
         return self
 
-    @model_validator(mode="after")
-    def _tells_partitions_apart(self) -> Self:
-        if self.kind not in _STEPS:
-            return self
-        one = datetime(2026, 3, 1)  # noqa: DTZ001 - a name, no instant
-        for step in _STEPS[self.kind]:
-            if one.strftime(self.key_format) == (one + step).strftime(self.key_format):
-                raise ValueError(
-                    f"`format` {self.key_format!r} gives two {self.kind} partitions one name"
-                )
-        return self
-
     @property
     def key_format(self) -> str:
         """The strftime format of a partition key."""
-        return self.format or ("%Y-%m-%d-%H:%M" if self.kind == "hourly" else "%Y-%m-%d")
+        return self.format or _usual_format(self.kind)
+
+
+def _usual_format(kind: str) -> str:
+    return "%Y-%m-%d-%H:%M" if kind == "hourly" else "%Y-%m-%d"
 
 
 class Target(Closed):
@@ -199,8 +217,18 @@ class ShardLimits(Closed):
 class Schedule(Closed):
     """When the newest partitions are submitted."""
 
-    cron: str = Field(pattern=r"^(@\w+|\S+ \S+ \S+ \S+ \S+)$")
+    cron: str
     timezone: str = "UTC"
+
+    @field_validator("cron")
+    @classmethod
+    def _is_a_cron(cls, text: str) -> str:
+        return known_cron(text)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, name: str) -> str:
+        return known_zone(name)
 
 
 class Canary(Closed):
@@ -216,7 +244,11 @@ class Canary(Closed):
 class BatchJob(Closed):
     """One job: this dataset, this request, these targets, these policies."""
 
-    name: str = Field(pattern=NAME, description="Letters, digits and _; names assets and folders.")
+    name: Annotated[
+        str,
+        AfterValidator(_a_name),
+        WithJsonSchema({"type": "string", "pattern": NAME}),
+    ] = Field(description="Letters, digits and _; names assets and folders.")
     description: str = ""
     dataset: Dataset
     partitions: Partitions = Partitions()
@@ -234,6 +266,7 @@ class BatchJob(Closed):
     custom_id: Literal["readable", "opaque"] = "readable"
     max_failed_ratio: float = Field(default=0.05, ge=0, le=1)
     tags: dict[str, str] = Field(default_factory=dict)
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @field_validator("targets")
     @classmethod
@@ -253,6 +286,17 @@ class BatchJob(Closed):
         return targets
 
     @property
+    def origin(self) -> Origin:
+        """Where it was written, for messages; nothing of the job itself."""
+        return self._origin
+
+    def written(self, origin: Origin) -> Self:
+        """This job, knowing where it was written."""
+        known = self.model_copy()
+        known._origin = origin  # noqa: SLF001 - its own
+        return known
+
+    @property
     def numeric(self) -> bool:
         """True when the answers are embeddings."""
         return self.targets[0].endpoint == EMBEDDINGS
@@ -270,11 +314,15 @@ class BatchJob(Closed):
     def resolved(self, base: Path) -> BatchJob:
         """This job with files read in and relative paths made absolute from *base*; idempotent."""
         request = self.request
-        changes: dict[str, object] = {"output_schema": _schema(request.output_schema, base)}
+        with self._origin.placed(("request", "output_schema")):
+            changes: dict[str, object] = {
+                "output_schema": beside.schema(request.output_schema, base)
+            }
         for part in ("prompt", "system"):
             name = getattr(request, f"{part}_file")
             if name is not None:
-                changes |= {part: _read(base / name), f"{part}_file": None}
+                with self._origin.placed(("request", f"{part}_file")):
+                    changes |= {part: beside.text(base / name), f"{part}_file": None}
         dataset = self.dataset.model_copy(update={"path": _absolute(self.dataset.path, base)})
         prices = None if self.prices is None else _absolute(self.prices, base)
         return self.model_copy(
@@ -298,36 +346,3 @@ def _absolute(path: str, base: Path) -> str:
     if "://" in path or Path(path).is_absolute():
         return path
     return str((base / path).resolve())
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read ({error}). Paths start at the job file.") from None
-
-
-def _schema(value: dict[str, JsonValue] | str | None, base: Path) -> dict[str, JsonValue] | None:
-    if not isinstance(value, str):
-        return value
-    if _MODULE_REF.match(value):
-        return _schema_of_model(value)
-    text = _read(base / value)
-    try:
-        loaded = json.loads(text) if value.endswith(".json") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise SpecError(f"{base / value}: not a JSON Schema file: {error}") from None
-    if not isinstance(loaded, dict):
-        raise SpecError(f"{base / value}: an output schema is an object, this is not.")
-    return loaded
-
-
-def _schema_of_model(reference: str) -> dict[str, JsonValue]:
-    module, _, name = reference.partition(":")
-    try:
-        model = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"output_schema {reference!r}: {error}.") from None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise SpecError(f"output_schema {reference!r} is not a pydantic model.")
-    return model.model_json_schema()

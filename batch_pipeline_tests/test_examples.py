@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from batch_pipeline.errors import DatasetError, SpecError
-from batch_pipeline.pipeline.shell import check
+from batch_pipeline.pipeline.checking import check
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.limits import Pace

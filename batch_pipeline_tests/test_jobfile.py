@@ -173,8 +173,8 @@ def test_a_file_that_is_no_job_file_is_one_clear_message(
     ("name", "text", "heard"),
     [
         ("missing.json", None, "cannot be read"),
-        ("broken.json", "{", "not a JSON Schema file"),
-        ("broken.yaml", "a: [", "not a JSON Schema file"),
+        ("broken.json", "{", "broken.json:1: not JSON"),
+        ("broken.yaml", "a: [", "broken.yaml:1: not YAML"),
         ("list.json", "[]", "is an object"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from batch_pipeline.model import PROVIDERS
-from batch_pipeline.pipeline.shell import check
+from batch_pipeline.pipeline.checking import check
 from batch_pipeline.providers.capabilities import FEATURES
 from batch_pipeline.providers.registry import Registry
 from batch_pipeline.request import Parameters, Request

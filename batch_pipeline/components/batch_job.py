@@ -1,6 +1,8 @@
 """A job as a Dagster component, over the plain pydantic BatchJob, so that YAML errors are exact."""
 
+import logging
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -10,12 +12,17 @@ from dagster.components.scaffold.scaffold import NoParams
 from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails
 
+from batch_pipeline import jobfile
 from batch_pipeline.errors import SpecError
 from batch_pipeline.orchestration.build import build_defs
 from batch_pipeline.orchestration.resources import PipelineResource
-from batch_pipeline.pipeline.shell import check
+from batch_pipeline.pipeline.checking import check, doubts
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
+from batch_pipeline.written.origin import Origin
+from batch_pipeline.written.wording import said
+
+_log = logging.getLogger("batch_pipeline")
 
 PIPELINE = PipelineResource()
 """One object for every job: Dagster takes a resource that is there already, if it is the same."""
@@ -56,6 +63,11 @@ class Attributes(BatchJob):
 def _placed(detail: ErrorDetails) -> InitErrorDetails:
     """An error of our own kind as a plain one, at the key that it is about."""
     context = detail.get("ctx", {})
+    if said(detail) != detail["msg"].removeprefix("Value error, "):  # ours says what to write
+        told = {"error": ValueError(said(detail))}
+        return InitErrorDetails(
+            type="value_error", loc=detail["loc"], input=detail["input"], ctx=told
+        )
     if detail["type"] != "unknown_key":
         return InitErrorDetails(
             type=detail["type"], loc=detail["loc"], input=detail["input"], ctx=context
@@ -73,6 +85,18 @@ class BatchJobScaffolder(dg.Scaffolder[NoParams]):
         request.target_path.mkdir(parents=True, exist_ok=True)
         text = _NEW.format(name=request.target_path.name)
         (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+
+
+def _origin(context: dg.ComponentLoadContext, name: str) -> Origin:
+    """Where the job is written; SpecError when another file of the code location has its name."""
+    folder = Path(context.path)
+    for file in (folder / "defs.yaml", folder / "component.yaml"):
+        if file.is_file():
+            others = Path(context.component_tree.defs_module_path).rglob("*.yaml")
+            for sentence in jobfile.twice([*others, file], only=name):
+                raise SpecError(sentence)
+            return jobfile.origin(file, name)
+    return Origin()
 
 
 @dg.scaffold_with(BatchJobScaffolder)
@@ -97,8 +121,11 @@ class BatchJobComponent(dg.Component):
         """Take the attributes as they are: Dagster's templating would eat `{{ column }}`."""
         if not isinstance(attributes, BatchJob):
             raise SpecError(f"{context.path}: a batch job needs `attributes`.")
-        job = attributes.resolved(Path(context.path))
+        known = attributes.written(_origin(context, attributes.name))
+        job = known.resolved(Path(context.path))
         check(job, Settings.from_env(os.environ))  # an error now, and not a paid failure
+        for doubt in doubts(job, on=datetime.now(UTC).date()):
+            _log.warning("%s", doubt)
         return cls(job)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature

@@ -26,10 +26,9 @@ from batch_pipeline.pipeline import (
     stopping,
     watching,
 )
+from batch_pipeline.pipeline.checking import check
 from batch_pipeline.pipeline.workplace import Workplace, utc_now
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.providers.registry import Registry
-from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.periods import Calendar
@@ -251,18 +250,6 @@ class Pipeline:
     def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
         """Each partition's own report, written to the store; then the job's."""
         return reporting.reports(self.work, list(partitions))
-
-
-def check(job: BatchJob, settings: Settings) -> Registry:
-    """The providers and services that a resolved job may use.
-
-    Raises SpecError for what one of its targets does not take: now, and not as a paid failure.
-    """
-    registry = Registry(read_services(settings.services))
-    for target in job.targets:
-        registry.check(job, target)
-        registry.codec(target.sends_to).body(job, target)
-    return registry
 
 
 def within(

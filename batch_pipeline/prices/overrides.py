@@ -19,11 +19,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from batch_pipeline.errors import SpecError
+from batch_pipeline.written import yamlfile
+from batch_pipeline.written.wording import said
 
 
 def _exact(value: object) -> object:
@@ -56,6 +57,10 @@ class Override(Amounts):
     live: Amounts | None = None
 
 
+_LIKE = (
+    "An override is `model: {input, output, as_of, source}`, in US dollars per million tokens, "
+    "such as {input: 0.025, output: 0.2, as_of: 2026-11-01, source: our contract}."
+)
 _FILE = TypeAdapter(dict[str, Override])
 
 
@@ -64,26 +69,26 @@ def read_overrides(path: Path | None) -> dict[str, Override]:
     if path is None:
         return {}
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        documents = yamlfile.read(path)
+    except SpecError as error:
         raise SpecError(
-            f"{path}: the price overrides cannot be read ({error}). Name a YAML file in `prices`, "
-            "or remove `prices` to use published prices."
+            f"{error} It is named in `prices`: without that line, published prices count."
         ) from None
+    if not documents:
+        return {}
+    first = documents[0]
     try:
-        return _FILE.validate_python(loaded or {})
+        return _FILE.validate_python(first.value)
     except ValidationError as error:
-        raise SpecError(
-            f"{path}: {_said(error.errors()[0])}. An override is `model: {{input, output, as_of, "
-            "source}}`, in US dollars per million tokens."
-        ) from None
+        told = [f"{path}:{first.line(e['loc'])}: {_said(e)}." for e in error.errors()]
+        raise SpecError("\n".join([*told[:-1], f"{told[-1]} {_LIKE}"])) from None
 
 
 def _said(error: ErrorDetails) -> str:
     """Where and what, with the nearest key for one that is not known."""
     place = ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] != "extra_forbidden":
-        return f"{place}: {error['msg']}"
+        return f"{place}: {said(error)}"
     known = list(Override.model_fields)
     near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"

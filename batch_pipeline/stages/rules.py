@@ -59,6 +59,21 @@ def check_rules(
         }
 
 
+def check_syntax(con: duckdb.DuckDBPyConnection, target: str, rule: str) -> None:
+    """SpecError when *rule* is not one expression; needs no columns."""
+    try:
+        _parsed(con, rule)
+    except _Wrong as wrong:
+        raise _unusable(target, rule, wrong) from None
+
+
+def _unusable(target: str, rule: str, why: Exception) -> SpecError:
+    return SpecError(
+        f"targets: the `when` of {target!r} cannot be used: {why}. The rule is: "
+        f"{' '.join(rule.split())!r}."
+    )
+
+
 def _is_column(name: str, columns: Mapping[str, str]) -> bool:
     return name in {column.lower() for column in columns}
 
@@ -82,10 +97,7 @@ def _checked(
         read = _columns(tree, spelled)
         _bind(con, rule, known)
     except _Wrong as wrong:
-        raise SpecError(
-            f"targets: the `when` of {target!r} cannot be used: {wrong}. The rule is: "
-            f"{' '.join(rule.split())!r}."
-        ) from None
+        raise _unusable(target, rule, wrong) from None
     return read
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from jinja2 import Environment, Template, TemplateSyntaxError, meta, nodes
@@ -58,22 +59,39 @@ def _sql(part: str | Compiled | CellText, texts: Iterator[str]) -> str:
     return literal(part) if isinstance(part, str) else f"to_json({next(texts)})"
 
 
+def check_syntax(source: str) -> None:
+    """TemplateError, with its line, when *source* is no template; needs no columns."""
+    env = environment()
+    with _said_of(source):
+        env.from_string(source)
+
+
+@contextmanager
+def _said_of(source: str) -> Iterator[None]:
+    try:
+        source.encode("utf-8")
+        yield
+    except TemplateSyntaxError as error:
+        raise TemplateError(
+            f"template line {error.lineno}: {error.message}. The line is: "
+            f"{_line(source, error.lineno)!r}.",
+            template=source,
+            line=error.lineno,
+        ) from None
+    except UnicodeEncodeError as error:
+        raise TemplateError(
+            f"the template is not Unicode text: {error}.", template=source
+        ) from None
+
+
 def compile_template(source: str, columns: Mapping[str, str], *, env: Environment) -> Compiled:
     """Compile *source* over *columns* (name -> DuckDB type).
 
     Raises TemplateError for bad syntax, with its line, and for a column that is not there.
     """
-    try:
-        source.encode("utf-8")
+    with _said_of(source):
         tree = env.parse(source)
         jinja = env.from_string(source)
-    except TemplateSyntaxError as error:
-        raise TemplateError(
-            f"template line {error.lineno}: {error.message}. The line is: "
-            f"{_line(source, error.lineno)!r}."
-        ) from None
-    except UnicodeEncodeError as error:
-        raise TemplateError(f"the template is not Unicode text: {error}.") from None
     names = _columns_of(source, tree, columns, env)
     pieces = [_piece(node, columns) for node in _printed(tree)]
     if any(piece is None for piece in pieces):
@@ -172,7 +190,9 @@ def _columns_of(
         lines = [node.lineno for node in tree.find_all(nodes.Name) if node.name == name]
         raise TemplateError(
             f"template line {min(lines)}: {name!r} is no column of the dataset."
-            f"{there_are(name, columns)} The line is: {_line(source, min(lines))!r}."
+            f"{there_are(name, columns)} The line is: {_line(source, min(lines))!r}.",
+            template=source,
+            line=min(lines),
         )
     return tuple(name for name in columns if name in used)
 

@@ -10,7 +10,7 @@ that is `invalid`, and its `text` keeps every digit).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -64,6 +64,23 @@ def bounded(schema: JsonValue) -> JsonValue:
         walked["minimum"] = max(low, _MIN) if isinstance(low, int | float) else _MIN
         walked["maximum"] = min(high, _MAX) if isinstance(high, int | float) else _MAX
     return walked
+
+
+def parts(schema: JsonValue) -> Iterator[tuple[tuple[str | int, ...], dict[str, JsonValue]]]:
+    """Every schema within *schema*, itself first, each with its place."""
+    todo: list[tuple[tuple[str | int, ...], JsonValue]] = [((), schema)]
+    while todo:
+        place, node = todo.pop(0)
+        if isinstance(node, list):
+            todo += [((*place, number), item) for number, item in enumerate(node)]
+        if not isinstance(node, dict):
+            continue
+        yield place, node
+        for word, value in node.items():
+            if word in _NAMED and isinstance(value, dict):
+                todo += [((*place, word, name), child) for name, child in value.items()]
+            elif word not in _DATA:
+                todo.append(((*place, word), value))
 
 
 def _bounded_word(word: str, value: JsonValue) -> JsonValue:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 import jsonschema_rs
@@ -22,8 +24,89 @@ MESSAGE = 200
 DEEPEST = 128
 """Levels of nesting; readers of JSON give up at different depths, so ours is fixed."""
 
+_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 _ENCODER = msgspec.json.Encoder()
 _AT_ONCE = 500  # documents alive together: fewer than wake Python's garbage collector
+
+
+def check_schema(schema: Mapping[str, JsonValue]) -> None:
+    """SpecError, with the place and what stands there, when *schema* cannot judge answers.
+
+    Stricter than building a validator: parts that it would not use are looked at too, for they
+    are sent to the provider.
+    """
+    try:
+        jsonschema_rs.validator_for(dict(schema), offline=True)
+    except jsonschema_rs.ValidationError as error:
+        if error.instance_path:
+            raise _refused(error.instance_path, _why(error, dict(schema))) from None
+        dangling = next(_dangling(dict(schema)), None)
+        raise dangling or _refused((), str(error).partition("\n")[0]) from None
+    except (ValueError, RecursionError) as error:
+        raise _refused((), str(error).partition("\n")[0]) from None
+    for wrong in _dangling(dict(schema)):
+        raise wrong
+
+
+def _why(error: jsonschema_rs.ValidationError, schema: JsonValue) -> str:
+    """What is wrong with the part of *schema* that is wrong; a type gets its nearest."""
+    part = schema
+    for step in error.instance_path:
+        match part, step:
+            case dict(), str():
+                part = part[step]
+            case list(), int():
+                part = part[step]
+    if error.instance_path[-1] != "type" or not isinstance(part, str):
+        return str(error).partition("\n")[0]
+    near = difflib.get_close_matches(part, _TYPES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_TYPES)}"
+    return f"{part!r} is no type{hint}"
+
+
+def _built(schema: dict[str, JsonValue]) -> jsonschema_rs.Validator:
+    try:
+        return jsonschema_rs.validator_for(schema, mask="the value", offline=True)
+    except ValueError as error:
+        raise _refused((), str(error).partition("\n")[0]) from None
+
+
+def _dangling(schema: dict[str, JsonValue]) -> Iterator[SpecError]:
+    """References that lead nowhere and patterns that cannot be compiled, used or not."""
+    for place, part in typed.parts(schema):
+        for word in ("$ref", "$dynamicRef", "$recursiveRef"):
+            target = part.get(word)
+            if isinstance(target, str) and not _leads_somewhere(target, schema):
+                yield _refused((*place, word), f"{target!r} leads to nothing in this schema")
+        pattern = part.get("pattern")
+        if isinstance(pattern, str) and not _compiles(pattern):
+            yield _refused((*place, "pattern"), f"{pattern!r} is no regular expression")
+
+
+def _leads_somewhere(reference: str, schema: dict[str, JsonValue]) -> bool:
+    if not reference.startswith("#"):  # a schema that gives itself a name may refer by it
+        return "$id" in json.dumps(schema) and "#" in reference
+    try:
+        jsonschema_rs.validator_for({**schema, "allOf": [{"$ref": reference}]}, offline=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        jsonschema_rs.validator_for({"pattern": pattern}, offline=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _refused(place: Sequence[str | int], reason: str) -> SpecError:
+    at = "".join(f".{step}" for step in place)
+    return SpecError(
+        f"request.output_schema{at} is not a JSON Schema we can check: {reason}. Correct it; a "
+        "$ref has to point into the schema itself."
+    )
 
 
 class Judge:
@@ -31,16 +114,10 @@ class Judge:
 
     def __init__(self, schema: Mapping[str, JsonValue]) -> None:
         """SpecError when *schema* is no JSON Schema or refers outside itself."""
+        check_schema(schema)
         bounded = typed.bounded(dict(schema))
         assert isinstance(bounded, dict)  # noqa: S101 - an object stays one; told to the checker
-        try:
-            self._validator = jsonschema_rs.validator_for(bounded, mask="the value", offline=True)
-        except ValueError as error:
-            reason = str(error).partition("\n")[0]
-            raise SpecError(
-                f"request.output_schema is not a JSON Schema we can check: {reason}. Correct the "
-                "schema; a $ref must point into the schema itself."
-            ) from None
+        self._validator = _built(bounded)
 
     def verdict(self, text: str | None) -> tuple[JsonValue, str | None]:
         """The document in *text* and why it is not valid, if it is not."""

@@ -43,8 +43,8 @@ def test_no_file_overrides_nothing() -> None:
         (GOOD.replace("0.1", ".nan"), "gpt-5-nano.input"),
         (GOOD.replace("0.1", "cheap"), "gpt-5-nano.input"),
         (GOOD.replace(", source: contract", ""), "gpt-5-nano.source: Field required"),
-        ("- a list", "the file: Input should be a valid dictionary"),
-        ("a: [", "cannot be read"),
+        ("- a list", "the file: lines of `key: value` are wanted here, and this is a list of 1"),
+        ("a: [", "prices.yaml:1: not YAML"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(tmp_path: Path, text: str, said: str) -> None:

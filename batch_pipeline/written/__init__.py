@@ -1,0 +1,1 @@
+"""How a job file is written: YAML with its lines, places of mistakes, times, files beside it."""
