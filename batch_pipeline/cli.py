@@ -20,13 +20,12 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from batch_pipeline import jobfile
 from batch_pipeline.errors import BatchPipelineError, UsageError
 from batch_pipeline.model import PROVIDERS, FailureKind
 from batch_pipeline.pipeline import Pipeline
-from batch_pipeline.pipeline.running import Steps, Tell
+from batch_pipeline.pipeline.running import Steps
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.providers.capabilities import as_values
 from batch_pipeline.providers.documented import page
@@ -34,7 +33,16 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.stages.shards import Only
-from batch_pipeline.terminal import PlainFormatter, notes, say, show_report, steps_table
+from batch_pipeline.terminal import (
+    PlainFormatter,
+    notes,
+    progress,
+    resent,
+    say,
+    show_report,
+    steps_table,
+    why_blocked,
+)
 
 
 class Exit(IntEnum):
@@ -96,7 +104,7 @@ def run(
     with _opened(job) as shell:
         names = shell.select(partition or [], first=first, last=last)
         run_id = f"cli-{uuid4().hex[:12]}"
-        with _progress(quiet=as_json) as tell:
+        with progress(_err, quiet=as_json) as tell:
             steps = shell.run(names, run_id=run_id, wait=wait, tell=tell)
         _finish(shell, names, steps, as_json=as_json, waited=wait)
 
@@ -148,7 +156,8 @@ def retry(
 ) -> None:
     """Send failed custom_ids again as the next attempt, and nothing else.
 
-    Without a selection the job's own retry policy decides; a selection goes beyond max_attempts.
+    Without a selection the job's own retry policy decides; a selection goes beyond max_attempts,
+    and sends rejected rows too: the same requests as before.
     """
     only = Only(  # None does not restrict, and an empty selection would select nothing
         custom_ids=tuple(custom_id) if custom_id else None,
@@ -159,10 +168,13 @@ def retry(
     with _opened(job) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         run_id = f"cli-{uuid4().hex[:12]}"
-        sent = shell.resend(names, run_id=run_id, only=only if named else None, lost=lost)
+        sent = shell.resend(
+            names, run_id=run_id, only=only if named else None, lost=lost, again=True
+        )
         if not as_json:
-            say(_out, f"{sent.requests} requests sent again.")
-        with _progress(quiet=as_json) as tell:
+            for line in resent(sent.requests, shell.steps_of(names), kind or []):
+                say(_out, line)
+        with progress(_err, quiet=as_json) as tell:
             steps = shell.follow(names, run_id=run_id, tell=tell) if wait else shell.steps_of(names)
         _finish(shell, names, steps, as_json=as_json, waited=wait)
 
@@ -236,15 +248,21 @@ def cancel(
 
 @app.command()
 def release(job: Job, as_json: AsJson = False) -> None:
-    """Let the rows go that a failed canary holds; `run` or the watch sends them."""
+    """Let go what a failed canary or a hold of the job stops; `run` or the watch goes on."""
     with _opened(job) as shell:
-        released = shell.release()
-        if released is None:
-            raise UsageError(f"{shell.job.name}: no canary of today's request content is held.")
+        lifted, released = shell.lift(), shell.release()
+        if released is None and not lifted:
+            raise UsageError(
+                f"{shell.job.name}: no canary of today's request content is held, and nothing else "
+                "holds the job. A partition that a person cancelled goes on with `run`."
+            )
+        reasons = list(dict.fromkeys(hold.reason for hold in lifted))
         if as_json:
-            _print_json({"job": shell.job.name, **asdict(released)})
+            canary = {} if released is None else asdict(released)
+            _print_json({"job": shell.job.name, **canary, "lifted": reasons})
             return
-        say(_out, f"Released. {released.reason}")
+        for reason in [*([] if released is None else [released.reason]), *reasons]:
+            say(_out, f"Released. {reason}")
 
 
 @app.command()
@@ -336,30 +354,6 @@ def _heeded() -> Iterator[Callable[[float], None]]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Tell]:
-    if quiet:
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=_err) as bar:
-        task = bar.add_task("waiting", total=None)
-
-        def tell(steps: Steps) -> None:
-            total = sum(s.counts.requests for _, s in steps.values())
-            done = sum(s.counts.succeeded + s.counts.failed for _, s in steps.values())
-            moving = sum(step is not Step.DONE for step, _ in steps.values())
-            text = f"answered; {moving} of {len(steps)} partitions moving"
-            bar.update(task, total=total, completed=done, description=text)
-
-        yield tell
-
-
 def _finish(
     shell: Pipeline, names: list[str], steps: Steps, *, as_json: bool, waited: bool
 ) -> None:
@@ -375,7 +369,7 @@ def _finish(
     for step, summary in steps.values():
         if waited and step is not Step.DONE:
             raise BatchPipelineError(
-                f"{summary.counts.partition} is {step.value}: `batch-pipeline status` says why."
+                f"{summary.counts.partition} is {step.value}: {why_blocked(summary)}"
             )
     failed = sum(summary.counts.failed for _, summary in steps.values())
     if failed and waited:

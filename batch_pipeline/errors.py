@@ -65,6 +65,10 @@ class Refused(ProviderError):  # noqa: N818 - named for what the provider said
     """The provider understood and said no (other 4xx): the same call will fail again."""
 
 
+class AccountStop(Refused):
+    """Rows were withheld for the account's sake: mend that, then run again."""
+
+
 class TooLarge(Refused):
     """The provider finds the file too large or too long: cut the shard in two."""
 

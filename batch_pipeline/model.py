@@ -37,7 +37,24 @@ class FailureKind(StrEnum):
     TRUNCATED = "truncated"  # the answer hit the output limit
     INVALID = "invalid"  # the answer does not satisfy the output schema
     UNREADABLE = "unreadable"  # a result line that cannot be parsed, its bytes kept
-    WITHHELD = "withheld"  # not sent by a policy (budget, hold)
+    WITHHELD = "withheld"  # not run, for the account's sake or an unknown cause
+
+
+class Fault(StrEnum):
+    """Whose fault a problem is, as its provider's codes and words tell."""
+
+    REQUEST = "request"  # the same request would fail again
+    ACCOUNT = "account"  # credit, right, key, access to a model: a person mends it
+    PROVIDER = "provider"  # its own failure, or its queue: it passes
+    UNKNOWN = "unknown"  # a code we have not heard of
+
+
+class Remedy(StrEnum):
+    """How a batch that was refused as a whole goes again as it is."""
+
+    ROOM = "room"  # its queue was full: later, or in two
+    UPLOAD = "upload"  # the provider lost its file: uploaded anew
+    CREDIT = "credit"  # a person pays; it stays planned meanwhile
 
 
 class ShardState(StrEnum):
@@ -163,12 +180,25 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class BatchProblem:
-    """One entry of a batch's own error list; *line* is 1-based in the shard, None = all of it."""
+    """One entry of a batch's own error list; *line* is 1-based in the shard, None = all of it.
+
+    Its provider sorts it: whose *fault* it is, whether it is about *every_line* although it names
+    one, and the *remedy*, where the batch may simply go again. What an older ledger kept is of
+    unknown fault.
+    """
 
     code: str | None
     message: str
     line: int | None = None
     param: str | None = None
+    fault: Fault = Fault.UNKNOWN
+    every_line: bool = False
+    remedy: Remedy | None = None
+
+    @property
+    def is_about_all(self) -> bool:
+        """True when it is one of every request of the batch."""
+        return self.line is None or self.every_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +288,25 @@ class PartitionCounts:
     updated_at: datetime | None = None
 
 
+class HoldKind(StrEnum):
+    """Who keeps a job, or a partition of it, from being sent by itself."""
+
+    ACCOUNT = "account"  # rows were withheld for credit, rights, a key or a model
+    BREAKER = "breaker"  # most rows of two batches failed alike
+    UNMATCHED = "unmatched"  # answers came back under names that nobody sent
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing of a job goes by itself until a person says so; partition "" is all of them."""
+
+    job: str
+    partition: str
+    kind: HoldKind
+    reason: str
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionSummary:
     """A partition as the watch sees it: its counts, and its shards and their requests by state.
@@ -277,6 +326,7 @@ class PartitionSummary:
     expires_at: datetime | None = None
     results_until: datetime | None = None
     canaries: dict[ShardState, int] = field(default_factory=dict)  # of the whole job, not collected
+    holds: tuple[Hold, ...] = ()  # of the partition, and of the whole job
 
 
 class CanaryVerdict(StrEnum):

@@ -6,14 +6,18 @@ The one way of this program to a terminal: what comes from data is text there an
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.model import FailureKind, PartitionSummary
+from batch_pipeline.pipeline.running import Steps, Tell
+from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line as one_line
 from batch_pipeline.shown import plain
 from batch_pipeline.stages.bill import BillLine
@@ -126,8 +130,9 @@ def notes(steps: Steps) -> Iterator[str]:
     """What a table has no room for: why rows are held or wait, and until when answers are kept."""
     held: dict[str, list[str]] = {}
     for name, (_, summary) in steps.items():
-        if summary.counts.held is not None:
-            held.setdefault(one_line(summary.counts.held), []).append(name)
+        own = [] if summary.counts.held is None else [summary.counts.held]
+        for reason in (*own, *(hold.reason for hold in summary.holds)):
+            held.setdefault(one_line(reason), []).append(name)
     for reason, names in held.items():
         span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
         span = one_line(span)
@@ -138,6 +143,52 @@ def notes(steps: Steps) -> Iterator[str]:
     ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
     if ends:
         yield f"Answers wait at the provider and are kept until {min(ends):%Y-%m-%d %H:%M} UTC."
+
+
+@contextmanager
+def progress(err: Console, *, quiet: bool) -> Iterator[Tell]:
+    """A bar on *err* that goes on as partitions do; nothing when *quiet*."""
+    if quiet:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task("waiting", total=None)
+
+        def tell(steps: Steps) -> None:
+            total = sum(s.counts.requests for _, s in steps.values())
+            done = sum(s.counts.succeeded + s.counts.failed for _, s in steps.values())
+            moving = sum(step is not Step.DONE for step, _ in steps.values())
+            text = f"answered; {moving} of {len(steps)} partitions moving"
+            bar.update(task, total=total, completed=done, description=text)
+
+        yield tell
+
+
+def why_blocked(summary: PartitionSummary) -> str:
+    """What keeps a partition from going on, or where that is said."""
+    reasons = [hold.reason for hold in summary.holds]
+    return reasons[0] if reasons else "`batch-pipeline status` says why."
+
+
+def resent(count: int, steps: Steps, kinds: Sequence[FailureKind]) -> Iterator[str]:
+    """What a retry of failures of *kinds* sent, and what it could not."""
+    yield f"{count} requests sent again."
+    if FailureKind.REJECTED not in kinds:
+        return
+    if count:
+        yield "They are the same requests as before: what they were rejected for may come again."
+    unsent = sum(summary.counts.rejected for _, summary in steps.values())
+    if unsent:
+        yield (
+            f"{unsent} rows were rejected before sending and have no line to send: error_message "
+            "in their results says why. Change the row or the limit, and `run` sends them."
+        )
 
 
 def _short(amount: Decimal | None) -> str:

@@ -226,7 +226,7 @@ def test_an_unknown_model_is_said_in_the_providers_words(world: World, typed: Ty
     told = typed("run", "JOB")
     assert told.code == 1
     assert "model_not_found" in told.err
-    assert typed("run", "JOB", "--json").document["failed"] == 5
+    assert typed("status", "JOB", "--json").document["failed"] == 5
 
 
 def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, typed: Type) -> None:

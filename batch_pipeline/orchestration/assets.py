@@ -42,7 +42,8 @@ class BatchesConfig(dg.Config):
 
     release: bool = Field(
         default=False,
-        description="Send the rows that a failed canary holds; look at its results first.",
+        description="Send the rows that a failed canary holds, or that may have been answered "
+        "under other names; look at the results first.",
     )
 
     def only(self) -> Only | None:
@@ -118,7 +119,7 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
                     release=config.release,
                 )
             else:
-                sent = shell.submit(names, run_id=context.run.run_id, only=only)
+                sent = shell.submit(names, run_id=context.run.run_id, only=only, by_itself=True)
             if sent.problem is not None and not waiting_helps(sent.problem):
                 raise sent.problem
             found = metadata.of_submission(shell, sent, names)

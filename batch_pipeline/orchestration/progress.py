@@ -60,7 +60,8 @@ def standing(steps: Steps, stuck: Iterable[Shard] = (), *, now: datetime | None 
     numbers = Counter(step.value for step, _ in steps.values())
     line = ", ".join(f"{number} {step}" for step, number in sorted(numbers.items())) + "."
     held = [s.counts.held for step, s in steps.values() if step is Step.BLOCKED and s.counts.held]
-    blocked = [*(str(shard.message) for shard in stuck), *held]
+    stopped = [hold.reason for _, s in steps.values() for hold in s.holds]
+    blocked = [*(str(shard.message) for shard in stuck), *held, *stopped]
     messages = list(dict.fromkeys(f"Blocked: {one_line(message)}" for message in blocked))
     return " ".join([line, *_time_left(steps, now), *messages[:_MESSAGES]])
 

@@ -83,12 +83,14 @@ def _gate(work: Workplace, asked: Canary) -> Gate:
     if where is not Gate.JUDGE:
         return where
     record = _judged(work, asked, shards)
+    if record is None:  # the account kept them all from running: they go ahead again
+        return Gate.FIRST
     ledger.canaries.judge(record, now=work.now())
     log.info("canary judged", extra={"job": job.name, "verdict": record.verdict.value})
     return gate(record, {})
 
 
-def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRecord:
+def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRecord | None:
     job = work.job
     files = [
         work.store.outcomes_file(job.name, shard.shard_id)
@@ -97,6 +99,8 @@ def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRe
     ]
     with work.duckdb() as con:
         seen = sample(con, files)
+    if not seen.requests:
+        return None
     verdict, reason = judged(
         seen.requests,
         seen.by_failure,

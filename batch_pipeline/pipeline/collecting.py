@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import duckdb
 
-from batch_pipeline.errors import NotFound, ProviderError, Refused, StoreError, UsageError
+from batch_pipeline.errors import (
+    AccountStop,
+    NotFound,
+    ProviderError,
+    Refused,
+    StoreError,
+    UsageError,
+)
 from batch_pipeline.model import (
     BatchProblem,
     FailureKind,
+    Fault,
     PartitionCounts,
     RemoteStatus,
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import fetching
+from batch_pipeline.pipeline import fetching, stops
 from batch_pipeline.pipeline.fetching import Fetched
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.fetching import is_given_up, next_look
-from batch_pipeline.stages.absent import is_about_all
+from batch_pipeline.stages.absent import about_every_line
 from batch_pipeline.stages.outcomes import OutcomesDecoded, decode_shard, with_missing_rows
 from batch_pipeline.stages.results import Landed, land
 
@@ -42,16 +50,26 @@ class Collected:
     landed: dict[str, Landed]
     waiting: dict[str, Landed]
     refused: tuple[BatchProblem, ...] = ()  # why a provider would not run a whole batch
+    stopped: tuple[str, ...] = ()  # what the account's withheld rows say
 
     @property
-    def refusal(self) -> Refused | None:
-        """What to tell a person when whole batches were refused; their rows are in results."""
+    def refusal(self) -> ProviderError | None:
+        """What to tell a person whom the account stops, or when whole batches were refused."""
+        if self.stopped:
+            return AccountStop(self.stopped[0])
         if not self.refused:
             return None
         said = "; ".join(f"{one.code}: {one.message}" for one in self.refused[:3])
+        theirs = all(one.fault is Fault.REQUEST for one in self.refused)
+        then = (
+            "rejected. Mend the job file and submit again."
+            if theirs
+            else "withheld: whose fault that is nobody knows, so nothing of them goes again by "
+            "itself. `batch-pipeline run` sends the same requests again."
+        )
         return Refused(
             f"The provider refused whole batches: {said} No row of them ran and nothing was "
-            "billed; they are in results as rejected. Mend the job file and submit again."
+            f"billed; they are in results as {then}"
         )
 
 
@@ -64,18 +82,20 @@ def collect(work: Workplace, partitions: Sequence[str]) -> Collected:
     ended = work.ledger.shards(work.job.name, partitions=partitions, states=[ShardState.ENDED])
     done: list[Shard] = []
     refused: dict[BatchProblem, None] = {}
+    stopped: list[str] = []
     troubles: list[ProviderError] = []
     for shard in ended:
         try:
             with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-                decoded = _collect_shard(work, work.ledger.shard(shard.shard_id))
+                decoded, said = _collect_shard(work, work.ledger.shard(shard.shard_id))
         except ProviderError as error:
             troubles.append(error)
             continue
         if decoded is not None:
             done.append(work.ledger.shard(shard.shard_id))
             refused |= dict.fromkeys(_refusals(shard, decoded))
-    collected = _landed(work, partitions, done, refused)
+            stopped += [] if said is None else [said]
+    collected = replace(_landed(work, partitions, done, refused), stopped=tuple(stopped))
     if troubles:
         raise troubles[0]
     return collected
@@ -156,11 +176,12 @@ def outcome_files(work: Workplace, partition: str) -> list[Path]:
     return outcomes(work, shards)
 
 
-def _collect_shard(work: Workplace, shard: Shard) -> OutcomesDecoded | None:
+def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | None, str | None]:
+    """What a shard's answers came to, and what a person should hear of the account."""
     if shard.state is not ShardState.ENDED:  # another run has done it meanwhile
-        return None
+        return None, None
     if shard.not_before is not None and work.now() < shard.not_before:  # it was short a moment ago
-        return None
+        return None, None
     try:
         found = fetching.fetch(work, shard)
     except NotFound as error:
@@ -171,23 +192,34 @@ def _collect_shard(work: Workplace, shard: Shard) -> OutcomesDecoded | None:
             now=work.now(),
             batch_id=shard.batch_id,
         )
-        return None
+        return None, None
     if found.short is not None:
         since = work.ledger.cuts.since(shard) or work.now()
         if not is_given_up(since=since, now=work.now()):
             _look_again(work, shard, found.short, since)
-            return None
+            return None, None
         decoded = _make_outcomes(work, shard, found)
+        _, said = stops.judge(work, shard, decoded)
     else:
         decoded = _decode(work, shard, found)
+        failed_as, said = stops.judge(work, shard, decoded)
         work.ledger.collected(
-            shard.shard_id, now=work.now(), succeeded=decoded.succeeded, failed=decoded.failed
+            shard.shard_id,
+            now=work.now(),
+            succeeded=decoded.succeeded,
+            failed=decoded.failed,
+            failed_as=failed_as,
         )
     log.info(
         "shard collected",
         extra={"job": shard.job, "shard": shard.shard_id, "requests": decoded.requests},
     )
-    return decoded
+    if decoded.passed_over.output_tokens or decoded.passed_over.input_tokens:
+        log.warning(
+            "lines of requests that had another line say that they were billed",
+            extra={"shard": shard.shard_id, **asdict(decoded.passed_over)},
+        )
+    return decoded, said
 
 
 def _look_again(work: Workplace, shard: Shard, short: str, since: datetime) -> None:
@@ -322,9 +354,11 @@ def _read_or_fetched(work: Workplace, shard: Shard, lost: Path) -> Fetched:
 
 
 def _refusals(shard: Shard, decoded: OutcomesDecoded) -> Sequence[BatchProblem]:
-    """Why every row of the batch was rejected at once; a bad line is that row's own affair."""
+    """Why every row of the batch was refused at once; a bad line is that row's own affair."""
     remote = shard.remote
     if remote is None or remote.status is not RemoteStatus.FAILED:
         return ()
-    all_rejected = decoded.by_failure.get(FailureKind.REJECTED.value) == decoded.requests
-    return [one for one in remote.problems if all_rejected and is_about_all(one)]
+    said = about_every_line(remote)
+    kinds = (FailureKind.REJECTED.value, FailureKind.WITHHELD.value)
+    all_of_them = any(decoded.by_failure.get(kind) == decoded.requests for kind in kinds)
+    return [said] if said is not None and all_of_them else []

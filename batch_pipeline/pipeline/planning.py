@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import IN_FLIGHT, Destination, Limits, Shard, ShardState
-from batch_pipeline.pipeline import canary, collecting
+from batch_pipeline.pipeline import canary, collecting, stops
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.shards import Only, Pending, choose, cut
 
@@ -37,14 +37,24 @@ def alone(work: Workplace) -> Iterator[None]:
         yield
 
 
-def plan(work: Workplace, partitions: Sequence[str], *, only: Only | None = None) -> None:
+def plan(
+    work: Workplace,
+    partitions: Sequence[str],
+    *,
+    only: Only | None = None,
+    by_hand: bool = False,
+) -> None:
     """Plan shards of whatever is not answered, not in flight and may be sent.
+
+    *by_hand*: somebody asks for it, so rows that were withheld go too.
 
     Raises UsageError when a partition has no request table.
     """
     tables = [table(work, partition) for partition in partitions]
     with alone(work):
-        shards = _cut(work, _pending(work, partitions, tables, only), partitions, only)
+        shards = _cut(
+            work, _pending(work, partitions, tables, only, by_hand=by_hand), partitions, only
+        )
         if shards:
             # Two plans of one request would be two sendings: be sure that nobody took over.
             work.still_holds(_lease(work), seconds=_SECONDS)
@@ -63,7 +73,12 @@ def table(work: Workplace, partition: str) -> Path:
 
 
 def _pending(
-    work: Workplace, partitions: Sequence[str], tables: Sequence[Path], only: Only | None
+    work: Workplace,
+    partitions: Sequence[str],
+    tables: Sequence[Path],
+    only: Only | None,
+    *,
+    by_hand: bool,
 ) -> Pending:
     job, store, ledger = work.job, work.store, work.ledger
     held = ledger.shards(job.name, partitions=partitions, states=IN_FLIGHT)
@@ -77,6 +92,8 @@ def _pending(
             retried_kinds=[kind.value for kind in job.retry.kinds],
             max_attempts=job.retry.max_attempts,
             only=only,
+            withheld=by_hand,
+            once=[name for name in stops.by_partition(work) if name],
         )
 
 

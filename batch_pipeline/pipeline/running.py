@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from batch_pipeline.errors import ProviderError, Refused, Throttled, Unavailable
+from batch_pipeline.errors import ProviderError, Throttled, Unavailable
 from batch_pipeline.model import PartitionSummary, ShardState
 from batch_pipeline.pipeline import collecting, fetching, sending, watching
 from batch_pipeline.pipeline.watching import in_flight
@@ -31,10 +31,10 @@ _ON_THE_WAY = (
 def drive(work: Workplace, partitions: Sequence[str], *, run_id: str | None, tell: Tell) -> Steps:
     """Watch, collect and retry until nothing moves any more; returns where each partition stands.
 
-    Raises the provider's refusal when a person has to act, one of whole batches when all else is
-    done; a passing fault is waited out.
+    Raises the provider's refusal when a person has to act, one of answers when all else is done;
+    a passing fault is waited out.
     """
-    refusal: Refused | None = None
+    refusal: ProviderError | None = None
     while True:
         with waited_out():
             _watch(work)

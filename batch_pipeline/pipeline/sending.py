@@ -27,8 +27,8 @@ from batch_pipeline.errors import (
     Unavailable,
     Undecided,
 )
-from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Shard, ShardState
-from batch_pipeline.pipeline import planning
+from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Shard, ShardState
+from batch_pipeline.pipeline import planning, stops
 from batch_pipeline.pipeline.workplace import Workplace, is_dead
 from batch_pipeline.policy.lifecycle import backoff
 from batch_pipeline.providers.protocol import Known
@@ -58,10 +58,20 @@ class Submission:
 
 
 def submit(
-    work: Workplace, partitions: Sequence[str], *, run_id: str | None, only: Only | None = None
+    work: Workplace,
+    partitions: Sequence[str],
+    *,
+    run_id: str | None,
+    only: Only | None = None,
+    by_hand: bool = False,
 ) -> Submission:
-    """Send whatever is not answered, not in flight and may be sent; twice is the same as once."""
-    planning.plan(work, partitions, only=only)
+    """Send whatever is not answered, not in flight and may be sent; twice is the same as once.
+
+    Unless somebody asks for it *by_hand*, what a hold stops is left alone.
+    """
+    if not by_hand:
+        partitions = stops.free(work, partitions)
+    planning.plan(work, partitions, only=only, by_hand=by_hand)
     return _send(work, partitions, run_id)
 
 
@@ -203,7 +213,7 @@ def _refused_at_upload(work: Workplace, shard: Shard, error: BadLines, run_id: s
         created_at=work.now(),
         ended_at=work.now(),
         problems=tuple(
-            BatchProblem(code="invalid_line", message=message, line=line)
+            BatchProblem("invalid_line", message, line=line, fault=Fault.REQUEST)
             for line, message in sorted(error.lines.items())
         ),
     )

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import CanaryRecord, PartitionSummary, Shard, ShardState
+from batch_pipeline.model import CanaryRecord, Hold, PartitionSummary, Shard, ShardState
 from batch_pipeline.pipeline import (
     building,
     canary,
@@ -24,6 +24,7 @@ from batch_pipeline.pipeline import (
     sending,
     standing,
     stopping,
+    stops,
     watching,
 )
 from batch_pipeline.pipeline.checking import check
@@ -98,12 +99,22 @@ class Pipeline:
         return building.build(self.work, list(partitions))
 
     def submit(
-        self, partitions: Iterable[str], *, run_id: str | None = None, only: Only | None = None
+        self,
+        partitions: Iterable[str],
+        *,
+        run_id: str | None = None,
+        only: Only | None = None,
+        by_itself: bool = False,
     ) -> sending.Submission:
-        """Send what is not answered, not in flight and may be sent."""
+        """Send what is not answered, not in flight and may be sent.
+
+        *by_itself*: nobody asked, so holds are heeded and withheld rows stay.
+        """
         names = list(partitions)
         collecting.mend(self.work, names)
-        return sending.submit(self.work, names, run_id=run_id, only=only)
+        if not by_itself:
+            stops.lift(self.work, names, unmatched_too=only is not None)
+        return sending.submit(self.work, names, run_id=run_id, only=only, by_hand=not by_itself)
 
     def watch(self) -> watching.Watched:
         """Look at batches in flight and record it."""
@@ -142,7 +153,7 @@ class Pipeline:
         """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
         return stopping.cancel(self.work, partitions)
 
-    def resend(
+    def resend(  # noqa: PLR0913 - how far a person's word goes, each part named
         self,
         partitions: Iterable[str],
         *,
@@ -150,10 +161,12 @@ class Pipeline:
         only: Only | None = None,
         lost: bool = False,
         release: bool = False,
+        again: bool = False,
     ) -> sending.Submission:
         """`submit`, for a person: lifts holds, and with *lost* gives up batches that are gone.
 
-        With *release* also those of a failed canary.
+        With *release* also those of a failed canary. What may have been answered under names that
+        nobody sent goes only with *only*, *again* or *release*.
 
         Raises the provider's refusal when a person has to act; what waiting mends is no error.
         """
@@ -161,13 +174,18 @@ class Pipeline:
         for name in names:
             planning.table(self.work, name)  # what was never built must leave no trace
         collecting.mend(self.work, names)
-        stopping.let_go(self.work, names, lost=lost)
+        surely = again or release or only is not None
+        stopping.let_go(self.work, names, lost=lost, unmatched=surely)
         if release:
             self.release()
-        sent = sending.submit(self.work, names, run_id=run_id, only=only)
+        sent = sending.submit(self.work, names, run_id=run_id, only=only, by_hand=True)
         if sent.problem is not None and not running.waiting_helps(sent.problem):
             raise sent.problem
         return sent
+
+    def lift(self) -> list[Hold]:
+        """Take away every hold of the job but a person's and a canary's; which they were."""
+        return stops.lift(self.work, None, unmatched_too=True)
 
     def release(self) -> CanaryRecord | None:
         """Let the rows that a failed canary holds go with the next submit; None: none is held."""

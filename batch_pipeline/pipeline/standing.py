@@ -16,6 +16,7 @@ def of(steps: Steps, shards: Sequence[Shard]) -> dict[str, object]:
         "succeeded": sum(one.succeeded for one in counts),
         "failed": sum(one.failed for one in counts),
         "rejected": sum(one.rejected for one in counts),
+        "holds": sorted({hold.reason for _, summary in steps.values() for hold in summary.holds}),
         "partitions": {
             name: {
                 "step": step.value,
@@ -26,6 +27,7 @@ def of(steps: Steps, shards: Sequence[Shard]) -> dict[str, object]:
                 "retryable": summary.counts.retryable,
                 "unanswered": summary.counts.unanswered,
                 "held": summary.counts.held,
+                "holds": [hold.kind.value for hold in summary.holds],
                 "deferred": summary.counts.deferred,
                 "results_until": summary.results_until,
                 "shards": {state.value: n for state, n in sorted(summary.shards.items())},

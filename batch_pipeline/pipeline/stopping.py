@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batch_pipeline.model import Shard, ShardState
-from batch_pipeline.pipeline import planning
+from batch_pipeline.pipeline import planning, stops
 from batch_pipeline.pipeline.workplace import Workplace
 
 CANCELLED = "cancelled by a person"
@@ -34,13 +34,17 @@ def cancel(work: Workplace, partitions: Sequence[str] | None) -> list[Shard]:
     return [ledger.shard(shard.shard_id) for shard in (*planned, *ours)]
 
 
-def let_go(work: Workplace, partitions: Sequence[str], *, lost: bool) -> None:
+def let_go(
+    work: Workplace, partitions: Sequence[str], *, lost: bool, unmatched: bool = False
+) -> None:
     """A person asks again: lift holds, free the rows of shards that the provider never took.
 
-    With *lost*, also give up batches that are gone there; their rows are paid again.
+    With *unmatched* also the hold of answers that nobody could match. With *lost*, also give up
+    batches that are gone there; their rows are paid again.
     """
     name, ledger = work.job.name, work.ledger
     ledger.hold(name, partitions, reason=None, now=work.now())
+    stops.lift(work, partitions, unmatched_too=unmatched)
     failed = ledger.shards(name, partitions=partitions, states=[ShardState.FAILED])
     free = [shard.shard_id for shard in failed if lost or shard.batch_id is None]
     # Not planned as they are: cut anew, they follow the limits of today.

@@ -17,13 +17,14 @@ from batch_pipeline.model import (
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import collecting
+from batch_pipeline.pipeline import collecting, stops
 from batch_pipeline.pipeline.sending import NO_BATCH, drop_duplicate, one_line_too_large
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.lifecycle import (
     Step,
     Verdict,
     backoff,
+    is_lost_for_good,
     is_out_of_credit,
     is_too_much,
     next_step,
@@ -105,6 +106,12 @@ def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
     if any(summary.counts.deferred for summary in summaries):
         canaries = work.ledger.canaries.out(work.job.name)
         summaries = [replace(summary, canaries=canaries) for summary in summaries]
+    held = stops.by_partition(work)
+    if held:
+        summaries = [
+            replace(one, holds=(*held.get("", ()), *held.get(one.counts.partition, ())))
+            for one in summaries
+        ]
     return {
         summary.counts.partition: (next_step(summary, now=now), summary) for summary in summaries
     }
@@ -198,7 +205,7 @@ def _act(
 
 def _requeue(work: Workplace, shard: Shard, seen: Observation, *, queue_is_ours: bool) -> None:
     """Plan a batch again that was refused for what passes; in two, if it alone is too much."""
-    message = seen.problems[0].message
+    message = _why(seen)
     moved = work.ledger.requeue(
         shard.shard_id,
         message=message,
@@ -207,6 +214,13 @@ def _requeue(work: Workplace, shard: Shard, seen: Observation, *, queue_is_ours:
         count_try=True,
         batch_id=seen.batch_id,
     )
+    if moved and is_lost_for_good(seen, tries=shard.tries):
+        told = (
+            f"{message} The file was uploaded {shard.tries + 1} times, and the provider found none "
+            f"of them. Nothing of it ran; `batch-pipeline run {shard.job}` tries again."
+        )
+        work.ledger.failed(shard.shard_id, message=told, now=work.now())
+        return
     if not (moved and queue_is_ours and is_too_much(seen, tries=shard.tries)):
         return
     if shard.requests == 1:
@@ -215,6 +229,11 @@ def _requeue(work: Workplace, shard: Shard, seen: Observation, *, queue_is_ours:
         return
     halves = split(shard, folder=work.store.shards_dir(shard.job))
     work.ledger.replace(shard.shard_id, halves, message=message, now=work.now())
+
+
+def _why(seen: Observation) -> str:
+    """What the provider said of what sends the batch again."""
+    return next(one.message for one in seen.problems if one.remedy is not None)
 
 
 def _queue_is_ours(shard: Shard, ours: Sequence[Shard], seen: Sequence[Observation]) -> bool:
@@ -226,7 +245,7 @@ def _queue_is_ours(shard: Shard, ours: Sequence[Shard], seen: Sequence[Observati
 def _out_of_credit(observations: Sequence[Observation]) -> OutOfCredit | None:
     for seen in observations:
         if is_out_of_credit(seen):
-            said = seen.problems[0].message
+            said = _why(seen)
             return OutOfCredit(
                 f"Batch {seen.batch_id} was refused: {said} Nothing of it ran. Add credit or "
                 "raise the limit, then run again; what is in flight goes on meanwhile."

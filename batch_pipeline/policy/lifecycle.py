@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -10,12 +9,11 @@ from batch_pipeline.model import (
     TERMINAL,
     Observation,
     PartitionSummary,
+    Remedy,
     RemoteStatus,
     ShardState,
 )
 
-TOKEN_LIMIT = "token_limit_exceeded"  # noqa: S105 - a provider's error code, no secret
-NO_CREDIT = frozenset({"billing_hard_limit_reached", "insufficient_quota", "billing_not_active"})
 OVERDUE = timedelta(hours=1)
 """Grace after a batch's window before we cancel it ourselves."""
 SETTLING = timedelta(seconds=60)
@@ -23,6 +21,8 @@ SETTLING = timedelta(seconds=60)
 SETTLING_STOPPED = timedelta(minutes=30)
 """The same of one that was cancelled or expired: rows were seen 25 minutes late."""
 _TRIES_BEFORE_CUT = 2
+_UPLOADS = 3
+"""How often a file that the provider lost is uploaded before a person is asked."""
 
 
 class Step(StrEnum):
@@ -53,7 +53,7 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
     """The one next step; what is paid for is fetched before anything else is decided."""
     counts, shards = summary.counts, summary.shards
     waiting = any(shards.get(state) for state in _WAITING)
-    held = counts.held is not None
+    held = _is_held(summary)
     ended = shards.get(ShardState.ENDED)
     if ended and (summary.next_look is None or summary.next_look <= now):
         return Step.COLLECT
@@ -63,7 +63,7 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
         return Step.WAIT
     if _stale(summary):
         return Step.COLLECT
-    if waiting or shards.get(ShardState.FAILED):
+    if waiting or shards.get(ShardState.FAILED) or _is_stopped(summary):
         return Step.BLOCKED
     if counts.deferred:
         return _behind_the_canary(summary)
@@ -72,8 +72,18 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
     return Step.RETRY if counts.retryable and not held else Step.DONE
 
 
+def _is_held(summary: PartitionSummary) -> bool:
+    return summary.counts.held is not None or bool(summary.holds)
+
+
+def _is_stopped(summary: PartitionSummary) -> bool:
+    """True when a hold of the job keeps something of this very partition from going on."""
+    own = any(hold.partition for hold in summary.holds)
+    return own or bool(summary.holds and summary.counts.retryable)
+
+
 def _behind_the_canary(summary: PartitionSummary) -> Step:
-    if summary.counts.held is not None or summary.canaries.get(ShardState.FAILED):
+    if _is_held(summary) or summary.canaries.get(ShardState.FAILED):
         return Step.BLOCKED
     return Step.WAIT if summary.canaries else Step.SUBMIT
 
@@ -84,7 +94,7 @@ def verdict(observation: Observation, *, now: datetime) -> Verdict:
         overdue = observation.expires_at is not None and now > observation.expires_at + OVERDUE
         ending = observation.status is RemoteStatus.ENDING
         return Verdict.CANCEL if overdue and not ending else Verdict.WAIT
-    if _queue_was_full(observation) or is_out_of_credit(observation):
+    if remedy(observation) is not None:
         return Verdict.REQUEUE
     completed = observation.status is RemoteStatus.COMPLETED
     patience = SETTLING if completed else SETTLING_STOPPED
@@ -93,14 +103,29 @@ def verdict(observation: Observation, *, now: datetime) -> Verdict:
     return Verdict.COLLECT
 
 
+def remedy(observation: Observation) -> Remedy | None:
+    """How a batch that was refused as a whole goes again as it is; None: collect what it has."""
+    if observation.status is not RemoteStatus.FAILED:
+        return None
+    if observation.output_file_id or observation.error_file_id:  # some of its rows did run
+        return None
+    found = (problem.remedy for problem in observation.problems)
+    return next((one for one in found if one is not None), None)
+
+
 def is_out_of_credit(observation: Observation) -> bool:
     """True when billing stopped the batch: a person has to act, and its rows are not at fault."""
-    return _failed_for(observation, NO_CREDIT)
+    return remedy(observation) is Remedy.CREDIT
 
 
 def is_too_much(observation: Observation, *, tries: int) -> bool:
     """True when a shard was too often more than an empty queue takes: it is cut in two."""
-    return _queue_was_full(observation) and tries >= _TRIES_BEFORE_CUT
+    return remedy(observation) is Remedy.ROOM and tries >= _TRIES_BEFORE_CUT
+
+
+def is_lost_for_good(observation: Observation, *, tries: int) -> bool:
+    """True when the provider did not find a shard's file although it was uploaded anew."""
+    return remedy(observation) is Remedy.UPLOAD and tries + 1 >= _UPLOADS
 
 
 def backoff(tries: int, *, retry_after: float | None = None) -> timedelta:
@@ -117,15 +142,6 @@ def _stale(summary: PartitionSummary) -> bool:
     if counts.landed < 0 and counts.collected == 0:
         return nothing_to_send
     return counts.landed != counts.collected
-
-
-def _queue_was_full(observation: Observation) -> bool:
-    return _failed_for(observation, {TOKEN_LIMIT})
-
-
-def _failed_for(observation: Observation, codes: AbstractSet[str]) -> bool:
-    failed = observation.status is RemoteStatus.FAILED
-    return failed and any(problem.code in codes for problem in observation.problems)
 
 
 def _files_still_to_come(observation: Observation) -> bool:

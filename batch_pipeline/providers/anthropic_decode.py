@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 
 from batch_pipeline.errors import SpecError
+from batch_pipeline.providers.anthropic_faults import FAULTS
 
 _ENDPOINT = "/v1/messages"
 _REPLY: dict[str, object] = {
@@ -42,20 +43,17 @@ _BLOCK: dict[str, object] = {
     "input": "JSON",
 }
 
-# An error of these types is the request's own; the others pass, or are the account's.
-_OF_THE_REQUEST = (
-    "('invalid_request_error', 'not_found_error', 'permission_error', 'authentication_error', "
-    "'request_too_large')"
-)
-
 # An answer that paused is incomplete but paid for, and would most likely pause again: truncated.
+_FAULT = FAULTS.sql(
+    code="error_detail", kind="error_type", words="error_text", status="NULL::INTEGER"
+)
 _FAILURE = f"""
     CASE
         WHEN custom_id IS NULL THEN 'unreadable'
         WHEN kind = 'canceled' THEN 'cancelled'
         WHEN kind = 'expired' THEN 'expired'
-        WHEN kind = 'errored' AND error_type IN {_OF_THE_REQUEST} THEN 'rejected'
-        WHEN kind = 'errored' THEN 'errored'
+        WHEN kind = 'errored' THEN CASE {_FAULT}
+            WHEN 'account' THEN 'withheld' WHEN 'request' THEN 'rejected' ELSE 'errored' END
         WHEN kind IS DISTINCT FROM 'succeeded' OR (blocks IS NULL AND stop_reason IS NULL)
             THEN 'unreadable'
         WHEN stop_reason = 'refusal' THEN 'refused'

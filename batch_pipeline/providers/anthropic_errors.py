@@ -23,6 +23,7 @@ from batch_pipeline.errors import (
     Unauthorized,
     Unavailable,
 )
+from batch_pipeline.providers.anthropic_faults import CREDIT
 from batch_pipeline.providers.heard import Said, Voice, quoted, redirected
 from batch_pipeline.providers.patience import retry_after
 
@@ -33,11 +34,6 @@ VOICE = Voice(
     name="anthropic",
     title="Anthropic",
     settings="ANTHROPIC_API_KEY (ANTHROPIC_BASE_URL, ANTHROPIC_WORKSPACE_ID)",
-)
-_OUT_OF_CREDIT = frozenset(
-    {"billing_error", "enforced_spend_limit_reached", "contract_spend_limit_reached"}
-    | {"organization_on_hold", "linked_organization_spend_limit_reached"}
-    | {"linked_organization_billing_unavailable"}
 )
 _NO_CREDIT = "credit balance is too low"  # said with a 400 before there was a billing_error
 _TOO_LARGE = frozenset({"request_too_large", "request_body_too_large_after_decoding"})
@@ -86,7 +82,7 @@ def _kind(heard: Said) -> type[ProviderError] | None:  # noqa: PLR0911 - one lin
         return None
     if status in _UNCERTAIN or code == _NOT_NOW:
         return None
-    if status == 402 or code in _OUT_OF_CREDIT or _NO_CREDIT in heard.message.lower():  # noqa: PLR2004
+    if status == 402 or code in CREDIT or _NO_CREDIT in heard.message.lower():  # noqa: PLR2004
         return OutOfCredit
     if status in {401, 403}:
         return Unauthorized

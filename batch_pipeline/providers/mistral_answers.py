@@ -10,6 +10,7 @@ import msgspec
 
 from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus
 from batch_pipeline.providers.mistral_facts import RESULT_HOURS
+from batch_pipeline.providers.mistral_faults import sorted_problem
 
 HOURS = "timeout_hours"
 """The window's name in the metadata we send: Mistral's own object does not repeat it."""
@@ -24,7 +25,6 @@ _STATUS = {
     "CANCELLED": RemoteStatus.CANCELLED,
 }
 _KEPT = timedelta(hours=RESULT_HOURS)
-_HTTP = re.compile(r"status code: (\d{3})")
 
 
 class _Error(msgspec.Struct):
@@ -103,22 +103,8 @@ def _expiry(created: datetime, metadata: Mapping[str, str]) -> datetime | None:
 
 def _problems(job: Job) -> tuple[BatchProblem, ...]:
     """Why a job failed. In other statuses the list only sums up rows, which say more themselves."""
+    answered = bool(job.output_file or job.error_file or job.succeeded_requests)
     return tuple(
-        BatchProblem(code=_code(job, each.message or ""), message=each.message or "(no message)")
+        sorted_problem(each.message or "(no message)", answered=answered)
         for each in job.errors or ()
     )
-
-
-def _code(job: Job, message: str) -> str:
-    """Whose fault it was, in the words for codes that the stages know.
-
-    Only a 4xx says something against the requests. An unpaid bill is only one while there is
-    nothing to fetch: what was answered before it counts more.
-    """
-    found = _HTTP.search(message)
-    status = int(found[1]) if found else 500
-    answered = job.output_file or job.error_file or job.succeeded_requests
-    if status == 402 and not answered:  # noqa: PLR2004 - Payment Required
-        return "insufficient_quota"
-    passes = status in {402, 408, 409, 429} or not 400 <= status < 500  # noqa: PLR2004 - 4xx
-    return "server_error" if passes else f"http_{status}"

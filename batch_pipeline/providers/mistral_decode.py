@@ -13,6 +13,7 @@ import json
 
 from batch_pipeline.errors import SpecError
 from batch_pipeline.providers.mistral_facts import CHAT, EMBEDDINGS, MODERATIONS, OCR
+from batch_pipeline.providers.mistral_faults import FAULTS
 
 _CACHED = {"cached_tokens": "VARCHAR"}
 _USAGE: dict[str, object] = {
@@ -121,13 +122,17 @@ _FIELDS = {
     OCR: _OCR_FIELDS,
 }
 
-# 4xx means that the request is at fault, except for timeouts, conflicts and rate limits, which
-# pass; 200 and an error is still an error.
-_FAILURE = """
+# Whose fault an error is says the provider's own table; 200 and an error is still an error.
+_STATUS = """
+    CASE WHEN http NOT BETWEEN 200 AND 299 THEN http
+        ELSE TRY_CAST(regexp_extract(error_code, '^(http_)?([45][0-9][0-9])$', 2) AS INTEGER) END
+"""
+_FAULT = FAULTS.sql(code="error_code", kind="body.type", words="error_message", status="status")
+_FAILURE = f"""
     CASE
         WHEN custom_id IS NULL THEN 'unreadable'
-        WHEN http BETWEEN 400 AND 499 AND http NOT IN (408, 409, 429) THEN 'rejected'
-        WHEN http NOT BETWEEN 200 AND 299 OR row_failed OR body_failed THEN 'errored'
+        WHEN http NOT BETWEEN 200 AND 299 OR row_failed OR body_failed THEN CASE {_FAULT}
+            WHEN 'account' THEN 'withheld' WHEN 'request' THEN 'rejected' ELSE 'errored' END
         WHEN http IS NULL THEN 'unreadable'
         WHEN coalesce(text, tool_calls, embedding::VARCHAR, finish_reason) IS NULL
             THEN 'unreadable'
@@ -185,7 +190,8 @@ WITH parsed AS (
             {_words("body.detail")}, {_member("body.error", "message")}, {_words("body.error")},
             CASE WHEN http NOT BETWEEN 200 AND 299 THEN nullif(quote, '') END) AS error_message
     FROM fields
-), judged AS (SELECT *, {_FAILURE} AS failure FROM coded)
+), known AS (SELECT *, {_STATUS} AS status FROM coded
+), judged AS (SELECT *, {_FAILURE} AS failure FROM known)
 SELECT position, custom_id,
     CASE WHEN failure IS NULL THEN 'succeeded' ELSE 'failed' END AS status,
     failure, error_code, error_message, text, tool_calls, embedding, finish_reason, model,

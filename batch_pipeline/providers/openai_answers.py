@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Usage
+from batch_pipeline.providers.openai_faults import sorted_problem
 
 _STATUS = {
     "validating": RemoteStatus.VALIDATING,
@@ -117,7 +118,7 @@ def _utc(seconds: int | None) -> datetime | None:
 def _problems(errors: _Problems | None) -> tuple[BatchProblem, ...]:
     listed = (errors.data if errors else None) or []
     return tuple(
-        BatchProblem(
+        sorted_problem(
             code=each.code,
             message=each.message or "(no message)",
             line=each.line,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 
 from batch_pipeline.errors import SpecError
+from batch_pipeline.providers.openai_faults import FAULTS
 
 _CHAT: dict[str, object] = {
     "choices": [
@@ -203,15 +204,20 @@ _MODERATIONS_FIELDS = """
     ) AS head
 """
 
-# 200 and an error object is still an error; 4xx means that the request is at fault, except for
-# timeouts, conflicts and rate limits, which pass. Status 0 is a row the provider lost.
-_FAILURE = """
+# Whose fault an error is says the provider's own table. A row without a status may name one as its
+# code; 200 and an error object is still an error; status 0 is a row the provider lost.
+_STATUS = """
+    CASE WHEN http NOT BETWEEN 200 AND 299 THEN http
+        ELSE TRY_CAST(regexp_extract(error_code, '^(http_)?([45][0-9][0-9])$', 2) AS INTEGER) END
+"""
+_FAULT = FAULTS.sql(code="error_code", kind="error_type", words="error_message", status="status")
+_FAILURE = f"""
     CASE
         WHEN custom_id IS NULL THEN 'unreadable'
         WHEN error_code = 'batch_expired' THEN 'expired'
         WHEN error_code = 'batch_cancelled' THEN 'cancelled'
-        WHEN http BETWEEN 400 AND 499 AND http NOT IN (408, 409, 429) THEN 'rejected'
-        WHEN http NOT BETWEEN 200 AND 299 OR row_failed OR body_failed THEN 'errored'
+        WHEN http NOT BETWEEN 200 AND 299 OR row_failed OR body_failed THEN CASE {_FAULT}
+            WHEN 'account' THEN 'withheld' WHEN 'request' THEN 'rejected' ELSE 'errored' END
         WHEN http IS NULL OR strange OR said IS NULL AND finish_reason IS NULL THEN 'unreadable'
         WHEN refusal IS NOT NULL OR finish_reason = 'content_filter' THEN 'refused'
         WHEN finish_reason IN ('length', 'max_output_tokens') THEN 'truncated'
@@ -261,6 +267,7 @@ WITH parsed AS (
     FROM parsed
 ), fields AS ({fields}), coded AS (
     SELECT *,
+        coalesce({_said("row_error", "type")}, {_said("body_error", "type")}) AS error_type,
         coalesce({_said("row_error", "code")}, {_said("body_error", "code")},
             {_said("body_error", "type")},
             CASE WHEN http NOT BETWEEN 200 AND 299 THEN 'http_' || http END) AS error_code,
@@ -269,7 +276,8 @@ WITH parsed AS (
             CASE WHEN json_type(body_error) = 'VARCHAR' THEN nullif(body_error ->> '$', '') END,
             refusal) AS error_message
     FROM fields
-), judged AS (SELECT *, {_FAILURE} AS failure FROM coded)
+), known AS (SELECT *, {_STATUS} AS status FROM coded
+), judged AS (SELECT *, {_FAILURE} AS failure FROM known)
 SELECT position, custom_id,
     CASE WHEN failure IS NULL THEN 'succeeded' ELSE 'failed' END AS status,
     failure, error_code, error_message, text, tool_calls, embedding, finish_reason, model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 
@@ -20,13 +21,12 @@ from batch_pipeline.errors import (
     Unavailable,
 )
 from batch_pipeline.providers.heard import Said, is_redirect, quoted, redirected
+from batch_pipeline.providers.openai_faults import CREDIT, QUEUE_WORDS, QUEUES
 from batch_pipeline.providers.patience import retry_after
 
 FAILURES = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError)
 """What a call can raise: the SDK's errors, and the raw transport's while a body is streamed."""
 
-_OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-_QUEUE_FULL = "token_limit_exceeded"
 _SEE_OTHER = 303  # the one redirect that follows a call that was made
 _UNCERTAIN = {408, 409}  # 4xx that say "not now" and not "no"
 
@@ -68,11 +68,11 @@ def _kind(heard: Said) -> type[ProviderError] | None:  # noqa: PLR0911 - one lin
         return Refused
     if status is None or not 400 <= status < 500 or status in _UNCERTAIN:  # noqa: PLR2004 - 4xx
         return None
-    if status == 402 or heard.code in _OUT_OF_CREDIT:  # noqa: PLR2004 - Payment Required
+    if status == 402 or heard.code in CREDIT:  # noqa: PLR2004 - Payment Required
         return OutOfCredit
     if status in {401, 403}:
         return Unauthorized
-    if status == 429 or heard.code == _QUEUE_FULL:  # noqa: PLR2004 - Too Many Requests
+    if status == 429 or heard.code in QUEUES or re.search(QUEUE_WORDS, text):  # noqa: PLR2004 - Too Many Requests
         return Throttled
     if status == 413 or "too large" in text:  # noqa: PLR2004 - Content Too Large
         return TooLarge

@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from batch_pipeline.model import BatchProblem, FailureKind, Observation, RemoteStatus
+from batch_pipeline.model import BatchProblem, FailureKind, Fault, Observation, RemoteStatus
 
 BATCH_FAILED = "batch_failed"
 FILE_CUT = "file_cut"
 """Code of a missing row whose batch counted it as answered, in a file that came only in part."""
 
-_WHOLE_BATCH = frozenset(
-    {"model_not_found", "invalid_url", "url_mismatch", "invalid_method", "empty_file"}
-    | {"streaming_unsupported"}
-)
-"""Codes that name a line but mean every line: the job decides these things once for all rows."""
-
-_WHOLE_PARAMS = frozenset({"body.model", "file_id", "body.stream"})
-
-_PASSES = frozenset(
-    {"token_limit_exceeded", "billing_hard_limit_reached", "insufficient_quota"}
-    | {"rate_limit_exceeded", "server_error", "internal_error", "internal_server_error"}
-)
-"""Codes that say nothing against the requests: a queue or a budget is full, or they had a fault."""
+_KINDS = {
+    Fault.REQUEST: FailureKind.REJECTED,
+    Fault.ACCOUNT: FailureKind.WITHHELD,
+    Fault.PROVIDER: FailureKind.CANCELLED,
+    Fault.UNKNOWN: FailureKind.WITHHELD,
+}
+"""What a row becomes that did not run, by whose fault that was; unknown ones wait for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +70,34 @@ def _unnamed(kind: FailureKind, what: str) -> Verdict:
 
 def _refused(observation: Observation) -> Absence:
     """A batch refused as a whole: who is to blame, by line or altogether."""
-    about_all = next((p for p in observation.problems if is_about_all(p)), None)
+    about_all = about_every_line(observation)
     if about_all is not None:
         blamed = _blamed(about_all)
-        if observation.output_file_id or observation.error_file_id:
+        some_ran = observation.output_file_id or observation.error_file_id
+        if some_ran and blamed.failure is FailureKind.REJECTED:
             # Rows of this batch did run, so it is not the requests: the others may go again.
             blamed = replace(blamed, failure=FailureKind.CANCELLED)
         return Absence(blamed, {})
     lines = _first_of_each_line(observation.problems)
+    if not lines:
+        message = "The provider refused the whole batch without a reason; this row was not run."
+        return Absence(Verdict(FailureKind.WITHHELD, BATCH_FAILED, message), {})
     named = [str(line) for line in sorted(lines)]
-    why = f"because of line {', '.join(named[:3])}" if lines else "without a reason"
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""  # noqa: PLR2004 - see above
-    message = f"The provider refused the whole batch {why}{more}; this row was not run."
+    why = f"because of line {', '.join(named[:3])}{more}"
+    message = f"The provider refused the whole batch {why}; this row was not run."
     return Absence(Verdict(FailureKind.CANCELLED, BATCH_FAILED, message), lines)
 
 
-def is_about_all(problem: BatchProblem) -> bool:
-    """True when the problem, although it may name a line, is one of every request of the batch."""
-    if problem.line is None or problem.code in _WHOLE_BATCH | _PASSES:
-        return True
-    return problem.code == "invalid_request" and problem.param in _WHOLE_PARAMS
+def about_every_line(observation: Observation) -> BatchProblem | None:
+    """The problem that every request of the batch has; one that blames them only if all do."""
+    every = [problem for problem in observation.problems if problem.is_about_all]
+    of_others = (problem for problem in every if problem.fault is not Fault.REQUEST)
+    return next(of_others, every[0] if every else None)
 
 
 def _blamed(problem: BatchProblem) -> Verdict:
-    kind = FailureKind.CANCELLED if problem.code in _PASSES else FailureKind.REJECTED
-    return Verdict(kind, problem.code, problem.message)
+    return Verdict(_KINDS[problem.fault], problem.code, problem.message)
 
 
 def _first_of_each_line(problems: Iterable[BatchProblem]) -> dict[int, Verdict]:

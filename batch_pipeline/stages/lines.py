@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
@@ -33,6 +34,7 @@ _FILE_SHIFT = 48
 def read(files: Files, *, block: int = BLOCK) -> pa.RecordBatchReader:
     """Every line of *files* in order, lazily, in memory bounded by the longest line.
 
+    A byte order mark at the start of a file is no part of its first line.
     `line` is null where the bytes are not UTF-8. `position` says where the line starts (see
     `bytes_at`) and sorts like the lines themselves. The last line may lack its newline.
     """
@@ -51,10 +53,17 @@ def bytes_at(files: Files, positions: Iterable[int]) -> Iterator[bytes]:
             yield handles[number].readline().removesuffix(b"\n")
 
 
+def file_of(position: int) -> int:
+    """Which of the files the line at *position* is in."""
+    return position >> _FILE_SHIFT
+
+
 def _batches(files: Files, block: int) -> Iterator[pa.RecordBatch]:
     for number, (path, source) in enumerate(files):
         start = number << _FILE_SHIFT
         with path.open("rb") as handle:
+            if handle.peek(len(BOM_UTF8))[: len(BOM_UTF8)] == BOM_UTF8:
+                start += handle.seek(len(BOM_UTF8))
             for data in whole_lines(handle, block):
                 yield _batch(data, source, start)
                 start += len(data)

@@ -1,6 +1,7 @@
 """Raw result files to outcomes: exactly one row per request of a shard, in the shard's own order.
 
-The first readable line of an id counts; later ones are counted as duplicates. Lines of ids that
+Of several lines of an id a success counts, else an answer that was paid for, else the first that
+can be read; the others are counted as duplicates, with what they had cost. Lines of ids that
 are not the shard's, or that nobody can read, are kept with their exact bytes in
 `<shard>.unknown.jsonl` beside the outcomes. Needs no network and may be run again: equal files
 give equal bytes.
@@ -9,18 +10,18 @@ give equal bytes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 from pydantic import JsonValue
 
-from batch_pipeline.model import Observation, Shard, Usage
+from batch_pipeline.model import FailureKind, Observation, Shard, Usage
 from batch_pipeline.stages import lines, validate
 from batch_pipeline.stages.absent import absence, cut_off
+from batch_pipeline.stages.decoding import decode, salvage
 from batch_pipeline.stages.lines import Files
 from batch_pipeline.stages.tables import regrouped, rows_within, write_groups
 from batch_pipeline.stages.twins import literal
@@ -64,13 +65,13 @@ _REPEATING = [  # columns worth a dictionary
     *("error_code", "error_message", "finish_reason"),
 ]
 _GROUP_ROWS = 8192  # small groups: results pick single rows out of them
-_SALVAGED = pa.schema([("position", pa.int64()), ("id", pa.string()), ("raw", pa.string())])
 _BLAMED = pa.schema(
     [("line", pa.int64())]
     + [(name, pa.string()) for name in ("failure", "error_code", "error_message")]
 )
-_SALVAGE = re.compile(rb'"custom_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
-_SALVAGED_AT_ONCE = 1000
+_SUMS = """
+    sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT, sum(cache_write_tokens)::BIGINT,
+    sum(output_tokens)::BIGINT, sum(reasoning_tokens)::BIGINT"""
 _ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid'))"
 
 
@@ -109,6 +110,9 @@ class OutcomesDecoded:
     failed: int
     by_failure: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0  # further lines of an id that already had one
+    passed_over: Usage = field(default_factory=Usage)  # what those lines say was counted for them
+    absent: dict[str, int] = field(default_factory=dict)  # requests without a line, by partition
+    withheld: tuple[str | None, str | None] | None = None  # code and words of most withheld rows
     unknown: int = 0  # lines that belong to no request of the shard, quarantined
     unreadable: int = 0  # lines that could not be read, whether or not they gave an id
     unknown_usage: int = 0  # rows that were answered without saying what was counted
@@ -135,8 +139,8 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
     """
     judge = None if schema is None else validate.Judge(schema)
     try:
-        _decode(con, decode_sql, files)
-        unreadable = _salvage(con, files)
+        decode(con, decode_sql, files)
+        unreadable = salvage(con, files)
         duplicates = _pick(con, requests)
         size = sum(path.stat().st_size for path, _ in files)
         group = rows_within(size, rows=shard.requests, at_most=_GROUP_ROWS)
@@ -145,58 +149,11 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
         with written_aside(into) as part:
             write_groups(part, SCHEMA, _checked(rows, judge), repeating=_REPEATING)
         unknown = _quarantine(con, files, into.with_name(f"{into.stem}.unknown.jsonl"))
-        return _counted(con, into, duplicates=duplicates, unknown=unknown, unreadable=unreadable)
+        seen = _counted(con, into, duplicates=duplicates, unknown=unknown, unreadable=unreadable)
+        return replace(seen, absent=_absent(con, requests), withheld=_withheld(con, into))
     finally:
         for name in ("decoded", "salvaged", "named", "picked"):
             con.execute(f"DROP TABLE IF EXISTS temp.{name}")
-
-
-def _decode(con: duckdb.DuckDBPyConnection, decode_sql: str, files: Files) -> None:
-    """Every line that is not blank, decoded, in no particular order."""
-    con.register("incoming", lines.read(files))
-    try:
-        con.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE decoded AS
-            WITH lines AS (
-                FROM incoming
-                WHERE line IS NULL OR strlen(line) > 2 OR trim(line, e' \t\r\n') <> ''
-            )
-            SELECT * FROM ({decode_sql})
-            """
-        )
-    finally:
-        con.unregister("incoming")
-
-
-def _salvage(con: duckdb.DuckDBPyConnection, files: Files) -> int:
-    """Look again at lines that cannot be read: keep their text, and the id if it shows through."""
-    con.execute("CREATE OR REPLACE TEMP TABLE salvaged (position BIGINT, id VARCHAR, raw VARCHAR)")
-    unreadable = con.execute(
-        "SELECT position, custom_id FROM decoded WHERE failure = 'unreadable' ORDER BY position"
-    ).fetchall()
-    for start in range(0, len(unreadable), _SALVAGED_AT_ONCE):
-        some = unreadable[start : start + _SALVAGED_AT_ONCE]
-        found = lines.bytes_at(files, [position for position, _ in some])
-        rows = [
-            {"position": position, "id": known or _shown_id(line), "raw": _text(line)}
-            for (position, known), line in zip(some, found, strict=True)
-            if line.strip()
-        ]
-        table = pa.Table.from_pylist(rows, schema=_SALVAGED)
-        con.register("found", table)
-        con.execute("INSERT INTO salvaged FROM found")
-        con.unregister("found")
-    return _count(con, "FROM salvaged")
-
-
-def _shown_id(line: bytes) -> str | None:
-    match = _SALVAGE.search(line)
-    return match[1].decode() if match else None
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace")
 
 
 def _pick(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
@@ -205,18 +162,19 @@ def _pick(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
         f"""
         CREATE OR REPLACE TEMP TABLE named AS
         WITH ids AS (
-            SELECT position, custom_id, false AS unreadable FROM decoded
-            WHERE failure IS DISTINCT FROM 'unreadable'
-            UNION ALL SELECT position, id, true FROM salvaged
+            SELECT position, custom_id,
+                CASE WHEN failure IS NULL THEN 0 WHEN {_ANSWERED} THEN 1 ELSE 2 END AS rank
+            FROM decoded WHERE failure IS DISTINCT FROM 'unreadable'
+            UNION ALL SELECT position, id, 3 FROM salvaged
         )
-        SELECT position, unreadable, r.line
+        SELECT position, rank, r.line
         FROM ids LEFT JOIN {_parquet(requests)} AS r USING (custom_id)
         """
     )
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE picked AS
-        SELECT line, min({'later': unreadable, 'position': position}).position AS position
+        SELECT line, min({'rank': rank, 'position': position}).position AS position
         FROM named WHERE line IS NOT NULL GROUP BY line
         """
     )
@@ -313,9 +271,7 @@ def _counted(
         f"""
         SELECT count(*), count(*) FILTER (
                 {_ANSWERED} AND (input_tokens IS NULL OR output_tokens IS NULL)
-            ), sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT,
-            sum(cache_write_tokens)::BIGINT, sum(output_tokens)::BIGINT,
-            sum(reasoning_tokens)::BIGINT
+            ), {_SUMS}
         FROM {_parquet(outcomes)}
         """
     ).fetchall()[0]
@@ -330,6 +286,45 @@ def _counted(
         unreadable=unreadable,
         unknown_usage=unknown_usage,
         usage=Usage(*usage),
+        passed_over=_passed_over(con) if duplicates else Usage(),
+    )
+
+
+def _absent(con: duckdb.DuckDBPyConnection, requests: Path) -> dict[str, int]:
+    return dict(
+        con.execute(
+            f"""
+            SELECT partition, count(*) FROM {_parquet(requests)} ANTI JOIN picked USING (line)
+            GROUP BY partition ORDER BY partition
+            """
+        ).fetchall()
+    )
+
+
+def _withheld(
+    con: duckdb.DuckDBPyConnection, outcomes: Path
+) -> tuple[str | None, str | None] | None:
+    found = con.execute(
+        f"""
+        SELECT error_code, min(error_message) FROM {_parquet(outcomes)}
+        WHERE failure = {literal(FailureKind.WITHHELD.value)}
+        GROUP BY error_code ORDER BY count(*) DESC, error_code LIMIT 1
+        """
+    ).fetchone()
+    return None if found is None else (found[0], found[1])
+
+
+def _passed_over(con: duckdb.DuckDBPyConnection) -> Usage:
+    """What lines that do not speak for their request say was counted for them."""
+    return Usage(
+        *con.execute(
+            f"""
+            SELECT {_SUMS} FROM decoded SEMI JOIN (
+                SELECT position FROM named WHERE line IS NOT NULL
+                EXCEPT SELECT position FROM picked
+            ) USING (position)
+            """
+        ).fetchall()[0]
     )
 
 

@@ -24,7 +24,8 @@ from batch_pipeline.stages.twins import literal
 class Only:
     """A retry by hand: these custom_ids, and/or what failed so, and/or what failed in that run.
 
-    None does not restrict. Attempts and retried kinds do not bind such a retry.
+    None does not restrict. Attempts and retried kinds do not bind such a retry, and a rejected
+    request goes again as it is: whoever names rows knows why.
     """
 
     custom_ids: tuple[str, ...] | None = None
@@ -92,18 +93,25 @@ def choose(  # noqa: PLR0913 - keyword-only: what the choice depends on
     retried_kinds: Sequence[str],
     max_attempts: int,
     only: Only | None = None,
+    withheld: bool = False,
+    once: Sequence[str] = (),
 ) -> Pending:
     """The requests of *tables* that may be sent now, each with the attempt it will be.
 
     A request version (custom_id and content hash) in *held* or with a succeeded outcome is never
-    chosen, nor is a rejected one. One that failed is chosen again while its latest failure is
-    among *retried_kinds* and it has been sent less than *max_attempts* times, unless its answer
-    is in the part of a file that did not come.
+    chosen. Without *only*, one that failed is chosen again while its latest failure is among
+    *retried_kinds* and it has been sent less than *max_attempts* times, not counting attempts that
+    were withheld, unless its answer is in the part of a file that did not come. Withheld ones go
+    where somebody asks (*withheld*), rejected ones never. Of the partitions *once* only what was
+    never sent is chosen.
     """
     go = _Destinations.of(tables)
     if not tables:
         return Pending((), (), *(np.zeros(0, kind) for kind in _COLUMNS.values()))
-    query = _query(tables, held, outcomes, _may_be_sent(retried_kinds, max_attempts, only))
+    may = _may_be_sent(retried_kinds, max_attempts, only, withheld=withheld)
+    if once:
+        may = f"({may}) AND (sent IS NULL OR NOT {_among('partition', once)})"
+    query = _query(tables, held, outcomes, may)
     with closing(con.cursor()) as cursor, cursor.sql(query).to_arrow_reader(_BATCH) as reader:
         batches = [_numbers(batch, go) for batch in reader]
     columns = [
@@ -158,10 +166,12 @@ _COLUMNS = {
     "attempt": np.int32,
 }
 _VERSION = "custom_id, content_hash"
-_AT_FAULT = literal(FailureKind.REJECTED.value)
+_NEVER_BY_ITSELF = (FailureKind.REJECTED.value, FailureKind.WITHHELD.value)
+_WITHHELD = literal(FailureKind.WITHHELD.value)
 _CUT = literal(FILE_CUT)
 _NEVER_SENT = (
-    "NULL::INTEGER AS sent, false AS answered, NULL AS failure, NULL AS code, NULL AS run_id"
+    "NULL::INTEGER AS sent, NULL::BIGINT AS counted, false AS answered, NULL AS failure, "
+    "NULL AS code, NULL AS run_id"
 )
 
 
@@ -183,6 +193,7 @@ def _query(tables: Sequence[Path], held: Sequence[Path], outcomes: Sequence[Path
 def _latest(outcomes: Sequence[Path]) -> str:
     return f"""
         SELECT {_VERSION}, bool_or(status = 'succeeded') AS answered, max(attempt) AS sent,
+               max(attempt) - count(*) FILTER (failure = {_WITHHELD}) AS counted,
                arg_max(coalesce(failure, ''), (attempt, coalesce(failure, ''))) AS failure,
                arg_max(coalesce(error_code, ''), (attempt, coalesce(failure, ''))) AS code,
                arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id
@@ -192,13 +203,16 @@ def _latest(outcomes: Sequence[Path]) -> str:
         ) GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
 
 
-def _may_be_sent(retried_kinds: Sequence[str], max_attempts: int, only: Only | None) -> str:
+def _may_be_sent(
+    retried_kinds: Sequence[str], max_attempts: int, only: Only | None, *, withheld: bool
+) -> str:
     """A condition on a request; `sent` is null when it was never sent."""
     if only is None:
-        again = f"{_among('failure', retried_kinds)} AND sent < {int(max_attempts)}"
-        return f"sent IS NULL OR (failure <> {_AT_FAULT} AND code <> {_CUT} AND {again})"
-    # By hand: whoever names rows knows why. A request at fault is still never sent again.
-    asked = [f"(sent IS NULL OR failure <> {_AT_FAULT})"]
+        kinds = [kind for kind in retried_kinds if kind not in _NEVER_BY_ITSELF]
+        again = f"{_among('failure', kinds)} AND code <> {_CUT} AND counted < {int(max_attempts)}"
+        by_hand = f" OR failure = {_WITHHELD}" if withheld else ""
+        return f"sent IS NULL OR ({again}){by_hand}"
+    asked = ["true"]
     if only.custom_ids is not None:
         asked.append(_among("custom_id", only.custom_ids))
     if only.kinds is not None:

@@ -86,8 +86,7 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
     """
     files = OutcomeFiles(outcomes)
     files.check_current()
-    places = _places(con, requests, outcomes)
-    retryable = _retryable(retried_kinds, max_attempts)
+    places, retryable = _places(con, requests, outcomes, _again(retried_kinds), max_attempts)
     rejected = _rejected(con, requests)
     if int((places < 0).sum()) > rejected:
         return _waiting(con, files, places, retryable, rejected=rejected)
@@ -111,15 +110,24 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
     return _landed(con, into, retryable)
 
 
-def _places(con: duckdb.DuckDBPyConnection, requests: Path, outcomes: Sequence[Path]) -> Numbers:
+def _places(
+    con: duckdb.DuckDBPyConnection,
+    requests: Path,
+    outcomes: Sequence[Path],
+    again: str,
+    max_attempts: int,
+) -> tuple[Numbers, int]:
     """Where the outcome of each request is, in request order; -1 for none.
+
+    Also how many failed so that the retry policy sends them *again*: an attempt that was withheld
+    is none.
 
     The greatest number wins: success, then attempt, then file and row. Ids and hashes are
     compared by a 128-bit digest, so that a join of millions of rows stays small.
     """
     count = pq.read_metadata(requests).num_rows
     if not outcomes:
-        return np.full(count, -1, np.int64)
+        return np.full(count, -1, np.int64), 0
     con.register("outcome_files", pa.table({"name": [str(path) for path in outcomes]}))
     try:
         best = con.sql(
@@ -132,10 +140,13 @@ def _places(con: duckdb.DuckDBPyConnection, requests: Path, outcomes: Sequence[P
             ), answers AS (
                 SELECT md5_number(custom_id || ' ' || content_hash) AS id,
                     ((status = 'succeeded')::BIGINT << 62) | (least(attempt, 4095)::BIGINT << 50)
-                    | (file << {ROW_BITS}) | file_row_number AS place
+                    | (file << {ROW_BITS}) | file_row_number AS place,
+                    {again} AS again,
+                    attempt, failure = {literal(FailureKind.WITHHELD.value)} AS withheld
                 FROM {_parquet(outcomes)} JOIN files ON name = filename
             )
-            SELECT ord, max(place) AS place
+            SELECT ord, max(place) AS place, arg_max(again, place)
+                AND max(attempt) - count(*) FILTER (withheld) < {int(max_attempts)} AS again
             FROM answers JOIN asked USING (id) GROUP BY ord
             """
         ).to_arrow_table()
@@ -144,7 +155,7 @@ def _places(con: duckdb.DuckDBPyConnection, requests: Path, outcomes: Sequence[P
     places = np.full(count, -1, np.int64)
     found = best["place"].to_numpy() & ((1 << (FILE_BITS + ROW_BITS)) - 1)
     places[best["ord"].to_numpy()] = found
-    return places
+    return places, pc.sum(best["again"]).as_py() or 0
 
 
 def _blocks(
@@ -184,10 +195,11 @@ def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tu
     ).fetchall()
 
 
-def _retryable(kinds: Collection[str], max_attempts: int) -> str:
-    named = ", ".join(literal(str(kind)) for kind in sorted(kinds)) or "NULL"
-    may = f"failure IN ({named}) AND attempt < {int(max_attempts)}"
-    return f"coalesce({may} AND error_code IS DISTINCT FROM {literal(FILE_CUT)}, false)"
+def _again(kinds: Collection[str]) -> str:
+    never = {FailureKind.REJECTED.value, FailureKind.WITHHELD.value}
+    named = ", ".join(literal(str(kind)) for kind in sorted(set(kinds) - never)) or "NULL"
+    may = f"failure IN ({named}) AND error_code IS DISTINCT FROM {literal(FILE_CUT)}"
+    return f"coalesce({may}, false)"
 
 
 def _rejected(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
@@ -198,16 +210,15 @@ def _waiting(
     con: duckdb.DuckDBPyConnection,
     files: OutcomeFiles,
     places: Numbers,
-    retryable: str,
+    retryable: int,
     *,
     rejected: int,
 ) -> Landed:
     """The counts so far of a partition that cannot land yet."""
     answered = places[places >= 0]
-    con.register("found", files.fetch(answered, ["failure", "error_code", "attempt"]))
+    con.register("found", files.fetch(answered, ["failure"]))
     try:
         by_kind = _by_kind(con, "found")
-        again = _one(con, f"SELECT count(*) FILTER ({retryable}) FROM found")[0]
     finally:
         con.unregister("found")
     succeeded = len(answered) - sum(by_kind.values())
@@ -219,17 +230,17 @@ def _waiting(
         succeeded=succeeded,
         failed=sum(by_kind.values()),
         unanswered=len(places) - len(answered) - rejected,
-        retryable=again,
+        retryable=retryable,
         by_kind=by_kind,
     )
 
 
-def _landed(con: duckdb.DuckDBPyConnection, results: Path, retryable: str) -> Landed:
+def _landed(con: duckdb.DuckDBPyConnection, results: Path, retryable: int) -> Landed:
     rows = _parquet([results])
-    requests, again, cost, live_cost, unknown, *usage = _one(
+    requests, cost, live_cost, unknown, *usage = _one(
         con,
         f"""
-        SELECT count(*), count(*) FILTER ({retryable}), {price_columns.total_sql("cost_usd")},
+        SELECT count(*), {price_columns.total_sql("cost_usd")},
             {price_columns.total_sql("live_cost_usd")},
             {price_columns.unknown_sql("cost_usd")},
             sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT,
@@ -247,7 +258,7 @@ def _landed(con: duckdb.DuckDBPyConnection, results: Path, retryable: str) -> La
         succeeded=requests - failed,
         failed=failed,
         unanswered=0,
-        retryable=again,
+        retryable=retryable,
         by_kind=by_kind,
         usage=Usage(*usage),
         cost=cost,

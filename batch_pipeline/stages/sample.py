@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from batch_pipeline.model import FailureKind
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.stages.twins import literal
 
@@ -47,12 +48,13 @@ class Sample:
 
 
 def sample(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> Sample:
-    """Read the *outcomes* files."""
+    """Read the *outcomes* files; a row that was withheld did not run and says nothing."""
     if not outcomes:
         return Sample(0)
     names = ", ".join(literal(str(path)) for path in outcomes)
     rows = f"read_parquet([{names}], hive_partitioning = false)"
-    kinds = con.execute(f"SELECT failure, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall()
+    ran = f"{rows} WHERE failure IS DISTINCT FROM {literal(FailureKind.WITHHELD.value)}"
+    kinds = con.execute(f"SELECT failure, count(*) FROM {ran} GROUP BY 1 ORDER BY 1").fetchall()
     known = f"{rows} WHERE input_tokens IS NOT NULL AND output_tokens IS NOT NULL"
     means = con.execute(f"SELECT avg(input_tokens), avg(output_tokens) FROM {known}").fetchall()[0]
     tokens = con.execute(

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from batch_pipeline.errors import SpecError
 from batch_pipeline.model import FailureKind
-from batch_pipeline.stages import typed
+from batch_pipeline.stages import surrogates, typed
 
 MESSAGE = 200
 """Characters of a violation: its place and its rule, never the answer."""
@@ -124,7 +124,7 @@ class Judge:
         if text is None:
             return None, "the answer has no text"
         try:
-            document = orjson.loads(text)
+            document = _loaded(text)
         except orjson.JSONDecodeError as error:
             return None, f"not JSON: {error}"[:MESSAGE]
         if text.count("[") + text.count("{") > DEEPEST and _depth(document) > DEEPEST:
@@ -171,6 +171,17 @@ def validated(batch: pa.Table, judge: Judge) -> pa.Table:
         index = batch.schema.get_field_index(name)
         batch = batch.set_column(index, batch.schema.field(index), value)
     return batch
+
+
+def _loaded(text: str) -> JsonValue:
+    """The document, with U+FFFD for half a surrogate pair."""
+    try:
+        document: JsonValue = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        if (mended := surrogates.mended_text(text)) is None:
+            raise
+        document = orjson.loads(mended)
+    return document
 
 
 def _spread(values: pa.Array, there: pa.ChunkedArray) -> pa.Array:

@@ -43,7 +43,8 @@ class Cuts:
                 _note(connection, shard, now)
             if not moves.move(connection, ids, how, now=now, message=left):
                 return False
-            moves.count_collection(connection, ids[0], succeeded=succeeded, failed=failed, now=now)
+            came_to = (succeeded, failed, None)
+            moves.count_collection(connection, ids[0], came_to=came_to, now=now)
             return True
 
 

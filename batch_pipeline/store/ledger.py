@@ -18,6 +18,7 @@ from batch_pipeline.store import moves, queries
 from batch_pipeline.store.canaries import Canaries
 from batch_pipeline.store.cuts import Cuts
 from batch_pipeline.store.database import Database
+from batch_pipeline.store.holds import Holds
 from batch_pipeline.store.moves import Move
 from batch_pipeline.store.rows import AccountInFlight, BatchRecord, partition_counts
 from batch_pipeline.store.tables import accounts, batches, locks, partitions, shards
@@ -30,6 +31,7 @@ class Ledger:
         self._database = database
         self.canaries = Canaries(database)
         self.cuts = Cuts(database)
+        self.holds = Holds(database)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -235,13 +237,14 @@ class Ledger:
         now: datetime,
         succeeded: int | None = None,
         failed: int | None = None,
+        failed_as: str | None = None,
     ) -> bool:
         """An ended shard's outcomes are in the store: tell its partitions; twice is once."""
         with self._database.writing() as connection:
             if not moves.move(connection, [shard_id], moves.COLLECTED, now=now):
                 return False
             moves.count_collection(
-                connection, shard_id, succeeded=succeeded, failed=failed, now=now
+                connection, shard_id, came_to=(succeeded, failed, failed_as), now=now
             )
             return True
 

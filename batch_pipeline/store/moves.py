@@ -129,16 +129,19 @@ def count_collection(
     connection: Connection,
     shard_id: str,
     *,
-    succeeded: int | None,
-    failed: int | None,
+    came_to: tuple[int | None, int | None, str | None],
     now: datetime,
 ) -> None:
-    """Note a collection on the shard's batch and on every partition it touched."""
+    """Note a collection on the shard's batch and on every partition it touched.
+
+    *came_to* is how many rows succeeded, how many failed, and the kind that most failed as.
+    """
+    succeeded, failed, failed_as = came_to
     own = select(shards.c.account, shards.c.batch_id).where(shards.c.shard_id == shard_id)
     connection.execute(
         update(batches)
         .where(tuple_(batches.c.account, batches.c.batch_id).in_(own))
-        .values(collected_at=now, rows_succeeded=succeeded, rows_failed=failed)
+        .values(collected_at=now, rows_succeeded=succeeded, rows_failed=failed, failed_as=failed_as)
     )
     touched = select(shard_partitions.c.job, shard_partitions.c.partition).where(
         shard_partitions.c.shard_id == shard_id

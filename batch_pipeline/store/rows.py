@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import RowMapping
 
 from batch_pipeline.model import (
     BatchProblem,
+    Fault,
     Observation,
     PartitionCounts,
+    Remedy,
     Shard,
     ShardState,
     Usage,
@@ -93,9 +96,19 @@ def observation_of(row: RowMapping, *, prefix: str = "") -> Observation:
     usage = row[f"{prefix}usage"]
     return Observation(
         **{name: row[f"{prefix}{name}"] for name in _OBSERVED},
-        problems=tuple(BatchProblem(**problem) for problem in row[f"{prefix}problems"]),
+        problems=tuple(_problem(problem) for problem in row[f"{prefix}problems"]),
         usage=None if usage is None else Usage(**usage),
     )
+
+
+def _problem(said: Mapping[str, Any]) -> BatchProblem:
+    """A problem as it was kept; an older ledger's says nothing of whose fault it is."""
+    remedy = said.get("remedy")
+    sorted_as = {
+        "fault": Fault(said.get("fault", Fault.UNKNOWN)),
+        "remedy": None if remedy is None else Remedy(remedy),
+    }
+    return BatchProblem(**{**said, **sorted_as})
 
 
 def batch_record(row: RowMapping) -> BatchRecord:

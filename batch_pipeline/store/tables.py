@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from batch_pipeline.model import CanaryVerdict, RemoteStatus, ShardState
+from batch_pipeline.model import CanaryVerdict, HoldKind, RemoteStatus, ShardState
 
 SCHEMA_VERSION = 3
 
@@ -153,6 +153,7 @@ batches = Table(
     Column("collected_at", UtcTime),
     Column("rows_succeeded", BigInteger),
     Column("rows_failed", BigInteger),
+    Column("failed_as", String(16)),
     Index("batches_by_shard", "shard_id"),
 )
 
@@ -197,6 +198,16 @@ canaries = Table(
     Column("decided_at", UtcTime, nullable=False),
 )
 
+holds = Table(
+    "holds",
+    metadata,
+    Column("job", _ID, primary_key=True),
+    Column("partition", _ID, primary_key=True),
+    Column("kind", _word(HoldKind), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("since", UtcTime, nullable=False),
+)
+
 UPGRADES = {
     1: (
         "ALTER TABLE shards ADD COLUMN options JSON NOT NULL DEFAULT '{{}}'",
@@ -204,6 +215,6 @@ UPGRADES = {
         "ALTER TABLE batches ADD COLUMN results_until {time}",
         "ALTER TABLE partitions ADD COLUMN deferred BIGINT NOT NULL DEFAULT 0",
     ),
-    2: (),
+    2: ("ALTER TABLE batches ADD COLUMN failed_as VARCHAR(16)",),
 }
 """What brings a ledger of that version to the next one; new tables are made besides."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_pipeline.errors import OutOfCredit, Refused, Throttled, Unauthorized
+from batch_pipeline.errors import AccountStop, OutOfCredit, Refused, Throttled, Unauthorized
 from batch_pipeline.model import Observation, RemoteStatus, ShardState
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.simulator.limits import Limits
@@ -138,16 +138,17 @@ def test_no_credit_stops_the_sending_and_says_so(world: World, at_once: bool) ->
     assert world.sendings == {1}
 
 
-def test_an_unknown_model_rejects_every_row_with_the_providers_words(world: World) -> None:
+def test_an_unknown_model_withholds_every_row_with_the_providers_words(world: World) -> None:
     unknown = world.job(targets=[{"provider": "openai", "model": "gpt-nonesuch"}])
-    with pytest.raises(Refused, match="model_not_found") as refused:
+    with pytest.raises(AccountStop, match="model_not_found"):
         world.run(unknown)
-    assert "Mend the job file" in str(refused.value)
-    assert set(world.became().values()) == {"rejected"}
+    assert set(world.became().values()) == {"withheld"}
     assert "gpt-nonesuch" in world.results()[0]["error_message"]
-    assert world.run(unknown)[DAY][1].counts.failed == 5  # and it is not sent again
+    with world.open(unknown) as shell:
+        assert shell.follow([DAY])[DAY][0] is Step.BLOCKED  # and it is not sent again by itself
     assert len(world.batches) == 1
     assert world.run()[DAY][1].counts.succeeded == 5
+    assert len(world.batches) == 2  # the corrected name alone
 
 
 def test_one_bad_line_is_its_own_affair_and_the_others_go_again(world: World) -> None:

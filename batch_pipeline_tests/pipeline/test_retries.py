@@ -67,13 +67,18 @@ def test_a_retry_by_hand_goes_beyond_the_policy_and_takes_only_what_is_named(
     assert times(world) == {"r-000": 2, "r-001": 2, "r-002": 2, "r-003": 1, "r-004": 1}
 
 
-def test_a_rejected_request_is_never_sent_again(world: World) -> None:
+def test_a_rejected_request_goes_again_only_when_a_person_names_it(world: World) -> None:
     world.sim.faults({"rows": [{"becomes": "error", "status": 400, "custom_id": "r-001*"}]})
     world.run()
     assert world.became()["r/001"] == "rejected"
-    with world.open() as shell:
-        assert shell.resend([DAY], only=Only(kinds=("rejected",))).requests == 0
     assert world.sendings == {1}
+    world.sim.faults(None)
+    world.run()
+    assert world.sendings == {1}
+    with world.open() as shell:
+        assert shell.resend([DAY], only=Only(kinds=("rejected",))).requests == 1
+        assert shell.follow([DAY])[DAY][1].counts.failed == 0
+    assert times(world)["r-001"] == 2
 
 
 def test_after_a_cancel_nothing_is_sent_until_a_person_asks(world: World) -> None:

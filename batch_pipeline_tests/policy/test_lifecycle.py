@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from batch_pipeline.model import (
     BatchProblem,
+    Fault,
     Observation,
     PartitionCounts,
     PartitionSummary,
+    Remedy,
     RemoteStatus,
     ShardState,
 )
@@ -21,10 +23,10 @@ from batch_pipeline.policy.lifecycle import (
     OVERDUE,
     SETTLING,
     SETTLING_STOPPED,
-    TOKEN_LIMIT,
     Step,
     Verdict,
     backoff,
+    is_lost_for_good,
     is_out_of_credit,
     is_too_much,
     next_step,
@@ -35,6 +37,7 @@ NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 LANDED = PartitionCounts(
     job="j", partition="p", requests=10, digest="d", succeeded=10, collected=1, landed=1
 )
+FULL = BatchProblem("full", "Too many.", fault=Fault.PROVIDER, remedy=Remedy.ROOM)
 BUILT = PartitionCounts(job="j", partition="p", requests=10, digest="d")
 
 
@@ -159,7 +162,7 @@ def test_a_batch_that_outlived_its_window_is_cancelled_once() -> None:
 
 
 def test_a_full_queue_is_no_failure_of_the_rows() -> None:
-    problem = BatchProblem(TOKEN_LIMIT, "Enqueued token limit reached")
+    problem = FULL
     assert verdict(seen(RemoteStatus.FAILED, problems=(problem,)), now=NOW) is Verdict.REQUEUE
     other = BatchProblem("model_not_found", "no such model", line=1)
     assert not is_out_of_credit(seen(RemoteStatus.FAILED, problems=(problem, other)))
@@ -175,16 +178,33 @@ def test_a_completed_batch_without_its_files_is_looked_at_again(facts: dict[str,
     assert verdict(early, now=NOW + SETTLING) is Verdict.COLLECT
 
 
-@pytest.mark.parametrize("code", ["billing_hard_limit_reached", "insufficient_quota"])
-def test_a_batch_that_billing_stopped_is_sent_again_once_there_is_credit(code: str) -> None:
-    stopped = seen(RemoteStatus.FAILED, problems=(BatchProblem(code, "No credit."),))
+def test_a_batch_that_billing_stopped_is_sent_again_once_there_is_credit() -> None:
+    unpaid = BatchProblem("no_money", "Pay.", fault=Fault.ACCOUNT, remedy=Remedy.CREDIT)
+    stopped = seen(RemoteStatus.FAILED, problems=(unpaid,))
     assert is_out_of_credit(stopped)
     assert verdict(stopped, now=NOW) is Verdict.REQUEUE
     assert not is_out_of_credit(replace(stopped, status=RemoteStatus.COMPLETED))
 
 
+def test_a_file_that_the_provider_lost_is_uploaded_anew_a_few_times() -> None:
+    lost = BatchProblem("gone", "No file.", fault=Fault.PROVIDER, remedy=Remedy.UPLOAD)
+    batch = seen(RemoteStatus.FAILED, problems=(lost,))
+    assert verdict(batch, now=NOW) is Verdict.REQUEUE
+    assert [is_lost_for_good(batch, tries=tries) for tries in range(4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_a_refused_batch_of_which_some_rows_ran_is_collected_and_not_sent_again() -> None:
+    batch = seen(RemoteStatus.FAILED, problems=(FULL,), output_file_id="o")
+    assert verdict(batch, now=NOW) is Verdict.COLLECT
+
+
 def test_a_shard_that_an_empty_queue_refuses_again_and_again_is_cut() -> None:
-    full = seen(RemoteStatus.FAILED, problems=(BatchProblem(TOKEN_LIMIT, "Too many tokens"),))
+    full = seen(RemoteStatus.FAILED, problems=(FULL,))
     assert [is_too_much(full, tries=tries) for tries in range(4)] == [False, False, True, True]
     other = replace(full, problems=(BatchProblem("server_error", "Oops"),))
     assert not is_too_much(other, tries=9)

@@ -138,17 +138,18 @@ def test_a_refusal_says_why_when_it_says_so() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
+        *((name, "rejected") for name in ("invalid_request_error", "request_too_large")),
         *(
-            (name, "rejected")
+            (name, "withheld")
             for name in (
-                *("invalid_request_error", "not_found_error", "permission_error"),
-                *("authentication_error", "request_too_large"),
+                *("not_found_error", "permission_error", "authentication_error"),
+                "billing_error",
             )
         ),
         *(
             (name, "errored")
             for name in (
-                *("billing_error", "rate_limit_error", "api_error", "overloaded_error"),
+                *("rate_limit_error", "api_error", "overloaded_error"),
                 *("timeout_error", "something_new"),
             )
         ),

@@ -24,7 +24,7 @@ from batch_pipeline.errors import (
     Unauthorized,
     Unavailable,
 )
-from batch_pipeline.model import BatchProblem, FailureKind, Observation, RemoteStatus
+from batch_pipeline.model import FailureKind, Observation, Remedy, RemoteStatus
 from batch_pipeline.policy.lifecycle import Verdict, verdict
 from batch_pipeline.providers.mistral_answers import Job, Page, observation
 from batch_pipeline.providers.mistral_listing import PAGE, listed
@@ -131,19 +131,39 @@ def test_the_summary_of_a_success_says_nothing_about_rows_in_no_file() -> None:
     [
         ("HTTP Error, status code: 400", "http_400", FailureKind.REJECTED),
         ("HTTP Error, status code: 422", "http_422", FailureKind.REJECTED),
-        ("HTTP Error, status code: 429", "server_error", FailureKind.CANCELLED),
-        ("HTTP Error, status code: 503", "server_error", FailureKind.CANCELLED),
-        ("Internal error", "server_error", FailureKind.CANCELLED),
-        ("HTTP Error, status code: 402", "insufficient_quota", FailureKind.CANCELLED),
-        (None, "server_error", FailureKind.CANCELLED),
+        ("HTTP Error, status code: 429", "http_429", FailureKind.CANCELLED),
+        ("HTTP Error, status code: 503", "http_503", FailureKind.CANCELLED),
+        ("Internal error", None, FailureKind.CANCELLED),
+        ("HTTP Error, status code: 401", "http_401", FailureKind.WITHHELD),
+        ("HTTP Error, status code: 402", "http_402", FailureKind.WITHHELD),
+        ("Invalid model: magic-1", None, FailureKind.WITHHELD),
+        ("Something new", None, FailureKind.WITHHELD),
+        (None, None, FailureKind.WITHHELD),
     ],
 )
-def test_a_batch_that_failed_blames_its_rows_only_for_a_4xx(
-    message: str | None, code: str, kind: FailureKind
+def test_a_batch_that_failed_blames_its_rows_only_for_a_4xx_of_theirs(
+    message: str | None, code: str | None, kind: FailureKind
 ) -> None:
     job = ended("FAILED", errors=[{"message": message, "count": 1}])
-    assert job.problems == (BatchProblem(code=code, message=message or "(no message)"),)
+    [problem] = job.problems
+    assert (problem.code, problem.message) == (code, message or "(no message)")
     assert absence(job).every.failure is kind
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("HTTP Error, status code: 402", Remedy.CREDIT),
+        ("You exceed the number of pending requests", Remedy.ROOM),
+        ("Input file 1234 could not be found", Remedy.UPLOAD),
+        ("HTTP Error, status code: 403", None),
+    ],
+)
+def test_a_batch_that_failed_for_what_passes_goes_again_as_it_is(
+    message: str, remedy: Remedy | None
+) -> None:
+    [problem] = ended("FAILED", errors=[{"message": message, "count": 1}]).problems
+    assert problem.remedy is remedy
 
 
 def test_what_a_failed_batch_answered_is_collected_even_when_the_bill_stopped_it() -> None:

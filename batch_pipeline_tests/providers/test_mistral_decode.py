@@ -156,7 +156,8 @@ def test_the_columns_are_those_of_every_provider() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((code, "rejected") for code in (400, 401, 402, 404, 413, 422)),
+        *((code, "rejected") for code in (400, 413, 422)),
+        *((code, "withheld") for code in (401, 402, 403, 404)),
         *((code, "errored") for code in (408, 409, 429, 500, 503, 0, 302)),
     ],
 )

@@ -21,7 +21,7 @@ from batch_pipeline.errors import (
     Unauthorized,
     Unavailable,
 )
-from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Usage
+from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Usage
 from batch_pipeline.providers.heard import cut_short
 from batch_pipeline.providers.openai_answers import Batch, observation
 from batch_pipeline_tests.providers.canned import answering, closed, silent
@@ -96,7 +96,7 @@ def test_problems_keep_their_line_and_survive_missing_parts() -> None:
         {"code": None, "message": None, "param": None, "line": None},
     ]
     assert _observe(errors={"object": "list", "data": listed}).problems == (
-        BatchProblem(code="invalid_url", message="No.", line=3, param="url"),
+        BatchProblem("invalid_url", "No.", 3, "url", Fault.REQUEST, every_line=True),
         BatchProblem(code=None, message="(no message)"),
     )
     assert _observe(errors={"object": "list", "data": None}).problems == ()

@@ -66,7 +66,8 @@ def test_an_answer_is_read_with_its_tokens() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((code, "rejected") for code in (400, 404, 422)),
+        *((code, "rejected") for code in (400, 413, 422)),
+        *((code, "withheld") for code in (401, 402, 403, 404)),
         *((code, "errored") for code in (408, 409, 429, 500, 503, 0, 302)),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_pipeline.model import BatchProblem, RemoteStatus, Usage
+from batch_pipeline.model import BatchProblem, Fault, RemoteStatus, Usage
 from batch_pipeline.stages import outcomes
 from batch_pipeline_tests.stages.answered import (
     CHAT,
@@ -137,7 +137,7 @@ def test_line_separators_inside_an_answer_do_not_cut_it(back: Returned) -> None:
         (RemoteStatus.COMPLETED, "missing", None),
         (RemoteStatus.EXPIRED, "expired", "batch_expired"),
         (RemoteStatus.CANCELLED, "cancelled", "batch_cancelled"),
-        (RemoteStatus.FAILED, "cancelled", "batch_failed"),
+        (RemoteStatus.FAILED, "withheld", "batch_failed"),
     ],
 )
 def test_an_absent_request_is_explained_by_the_batch(
@@ -154,13 +154,17 @@ def test_without_any_file_or_look_every_request_is_missing(back: Returned) -> No
     assert back.decode(ids(2)).by_failure == {"missing": 2}
 
 
+def _of_line(line: int, code: str, message: str) -> BatchProblem:
+    return BatchProblem(code, message, line=line, fault=Fault.REQUEST)
+
+
 def test_the_lines_a_refused_batch_names_are_rejected_and_the_others_go_free(
     back: Returned,
 ) -> None:
     problems = (
-        BatchProblem("mismatched_model", "other model", line=2, param="body.model"),
-        BatchProblem("invalid_json_line", "not JSON", line=2),
-        BatchProblem("invalid_json_line", "not JSON", line=3),
+        _of_line(2, "mismatched_model", "other model"),
+        _of_line(2, "invalid_json_line", "not JSON"),
+        _of_line(3, "invalid_json_line", "not JSON"),
     )
     back.decode(ids(3), observation=make_observation(RemoteStatus.FAILED, *problems))
     assert [(r["failure"], r["error_code"], r["error_message"]) for r in back.rows()[1:]] == [
@@ -173,30 +177,28 @@ def test_the_lines_a_refused_batch_names_are_rejected_and_the_others_go_free(
 
 
 @pytest.mark.parametrize(
-    "problem",
+    ("fault", "kind"),
     [
-        BatchProblem("model_not_found", "m", line=1, param="body.model"),
-        BatchProblem("invalid_request", "m", line=1, param="body.model"),
-        BatchProblem("invalid_request", "m", param="file_id"),
-        BatchProblem("invalid_url", "m", line=2, param="url"),
-        BatchProblem("something_new", "m"),
+        (Fault.REQUEST, "rejected"),
+        (Fault.ACCOUNT, "withheld"),
+        (Fault.PROVIDER, "cancelled"),
+        (Fault.UNKNOWN, "withheld"),
     ],
 )
-def test_a_problem_of_the_whole_batch_rejects_every_row(
-    back: Returned, problem: BatchProblem
+@pytest.mark.parametrize("line", [None, 1])
+def test_whose_fault_the_problem_of_a_whole_batch_is_decides_what_every_row_becomes(
+    back: Returned, fault: Fault, kind: str, line: int | None
 ) -> None:
+    problem = BatchProblem("new", "m", line=line, fault=fault, every_line=True)
     back.decode(ids(2), observation=make_observation(RemoteStatus.FAILED, problem))
-    rows = back.rows()
-    assert [row["failure"] for row in rows] == ["rejected", "rejected"]
-    assert {row["error_code"] for row in rows} == {problem.code}
-    assert {row["error_message"] for row in rows} == {"m"}
+    said = {(row["failure"], row["error_code"], row["error_message"]) for row in back.rows()}
+    assert said == {(kind, "new", "m")}
 
 
-def test_a_full_queue_says_nothing_against_the_requests(back: Returned) -> None:
-    full = BatchProblem("token_limit_exceeded", "Enqueued token limit reached")
-    back.decode(ids(2), observation=make_observation(RemoteStatus.FAILED, full))
-    assert set(kinds(back).values()) == {"cancelled"}
-    assert back.rows()[0]["error_code"] == "token_limit_exceeded"
+def test_requests_are_blamed_only_when_every_problem_is_theirs(back: Returned) -> None:
+    theirs, other = (BatchProblem(f.value, "m", fault=f) for f in (Fault.REQUEST, Fault.PROVIDER))
+    back.decode(ids(1), observation=make_observation(RemoteStatus.FAILED, theirs, other))
+    assert (back.rows()[0]["failure"], back.rows()[0]["error_code"]) == ("cancelled", "provider")
 
 
 def test_a_line_counts_more_than_the_blame_of_a_failed_batch(back: Returned) -> None:
@@ -215,14 +217,14 @@ def test_a_line_counts_more_than_the_blame_of_a_failed_batch(back: Returned) -> 
 def test_a_failed_batch_that_ran_in_part_says_nothing_against_the_rest(
     back: Returned, file: str, kind: str
 ) -> None:
-    failed = make_observation(RemoteStatus.FAILED, BatchProblem("something_new", "m"))
+    failed = make_observation(RemoteStatus.FAILED, BatchProblem("new", "m", fault=Fault.REQUEST))
     back.decode(ids(2), [answer("row-0")], observation=replace(failed, output_file_id=file))
     assert kinds(back) == {"row-0": None, "row-1": kind}
     assert back.rows()[1]["error_message"] == "m"
 
 
 def test_problems_of_a_completed_batch_are_of_the_lines_they_name(back: Returned) -> None:
-    problems = (BatchProblem("http_400", "bad", line=2), BatchProblem(None, "2 rows failed"))
+    problems = (_of_line(2, "http_400", "bad"), BatchProblem(None, "2 rows failed"))
     back.decode(ids(3), [answer("row-0")], observation=make_observation(COMPLETED, *problems))
     assert kinds(back) == {"row-0": None, "row-1": "rejected", "row-2": "missing"}
 

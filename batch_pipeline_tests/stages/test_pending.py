@@ -146,7 +146,7 @@ def test_by_hand_custom_ids_go_again_whatever_their_attempts_and_kinds(world: Wo
         held=[world.held(3)],
         only=Only(custom_ids=ids),
     )
-    assert attempts(found) == {0: 8, 4: 1}
+    assert attempts(found) == {0: 8, 1: 2, 4: 1}
 
 
 def test_by_hand_kinds_and_a_run_narrow_what_failed(world: World) -> None:

@@ -35,7 +35,7 @@ def test_a_violation_is_named_with_its_place_and_without_the_answer(
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "Sure! {}", "{", '{"a": NaN}', '{"a": Infinity}', '{"a": 1e400}', '{"a": "\\ud800"}'),
+        *("", "Sure! {}", "{", '{"a": NaN}', '{"a": Infinity}', '{"a": 1e400}'),
         "[" * 5000,
     ],
 )

@@ -53,10 +53,12 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_all(tmp_p
         first.plan([make_shard()], now=NOON)
     with sqlite3.connect(tmp_path / "ledger.db") as old:
         old.execute("DROP TABLE canaries")
+        old.execute("DROP TABLE holds")
         for table, column in (
             ("shards", "options"),
             ("shards", "canary"),
             ("batches", "results_until"),
+            ("batches", "failed_as"),
             ("partitions", "deferred"),
         ):
             old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
@@ -66,6 +68,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_all(tmp_p
         assert (shard.options, shard.canary) == ({}, None)
         assert upgraded.partition(JOB, "p1").deferred == 0
         assert upgraded.canaries.decided(JOB, "v") is None
+        assert upgraded.holds.standing(JOB) == []
     with Ledger.open(url) as again:
         assert again.shards(JOB) == [shard]
 
