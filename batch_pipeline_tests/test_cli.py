@@ -229,6 +229,63 @@ def test_an_unknown_model_is_said_in_the_providers_words(world: World, typed: Ty
     assert typed("status", "JOB", "--json").document["failed"] == 5
 
 
+def test_what_the_account_stops_is_one_sentence_and_status_says_it_too(
+    world: World, typed: Type
+) -> None:
+    world.job_file()
+    world.sim.faults({"rows": [{"becomes": "no_credit"}]})
+    told = typed("run", "JOB")
+    assert told.code == 1
+    assert "Billing hard limit has been reached" in told.err
+    assert "`batch-pipeline run moods` sends them again" in told.err
+    assert "Billing hard limit has been reached" in typed("status", "JOB").out
+    document = typed("status", "JOB", "--json").document
+    assert document["partitions"][DAY]["step"] == "blocked"
+    assert document["partitions"][DAY]["holds"] == ["account", "account"]
+    assert "Billing hard limit" in document["holds"][0]
+    world.sim.faults(None)
+    assert typed("run", "JOB").code == 0
+
+
+def test_answers_that_nobody_can_match_are_said_with_their_file_and_retry_pays_again(
+    world: World, typed: Type
+) -> None:
+    world.job_file()
+    world.sim.faults({"rows": [{"becomes": "null_id"}]})
+    told = typed("run", "JOB")
+    assert told.code == 1
+    assert ".unknown.jsonl" in told.err
+    assert ".unknown.jsonl" in typed("status", "JOB").out
+    world.sim.faults(None)
+    assert typed("retry", "JOB").code == 0
+    assert set(world.became().values()) == {"succeeded"}
+
+
+def test_release_lets_a_job_go_on_that_two_bad_batches_stopped(world: World, typed: Type) -> None:
+    world.job_file()
+    world.sim.faults({"rows": [{"becomes": "error"}]})
+    assert "Two batches in a row failed alike" in typed("run", "JOB").err
+    world.sim.faults(None)
+    assert "Released. Two batches in a row" in typed("release", "JOB").out
+    assert typed("status", "JOB", "--json").document["partitions"][DAY]["step"] == "retry"
+    assert typed("release", "JOB").code == 2
+
+
+def test_a_retry_of_rejected_rows_says_that_they_are_the_same_requests(
+    world: World, typed: Type
+) -> None:
+    world.write_rows({DAY: [*rows(2), {"id": "long", "body": "x" * 2000}]})
+    world.job_file(shard={"max_bytes": 1500})
+    world.sim.faults({"rows": [{"becomes": "error", "status": 400, "custom_id": "r-001*"}]})
+    assert typed("run", "JOB").code == 3
+    world.sim.faults(None)
+    told = typed("retry", "JOB", "--kind", "rejected")
+    assert "1 requests sent again." in told.out
+    assert "They are the same requests as before" in told.out
+    assert "1 rows were rejected before sending" in told.out
+    assert list(world.became().values()) == ["succeeded", "succeeded", "rejected"]
+
+
 def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, typed: Type) -> None:
     typed("run", "JOB", "--no-wait")
     world.sim.advance(30)

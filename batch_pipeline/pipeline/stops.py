@@ -77,7 +77,7 @@ def _break(work: Workplace, shard: Shard, decoded: OutcomesDecoded, failed_as: s
 
 def _match(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> None:
     absent = sum(decoded.absent.values())
-    if not unmatched(absent, decoded.unknown):
+    if not unmatched(decoded.requests, absent=absent, unknown=decoded.unknown):
         return
     outcomes = work.store.outcomes_file(shard.job, shard.shard_id)
     reason = (

@@ -10,6 +10,7 @@ from batch_pipeline.model import FailureKind
 
 _IN_A_ROW = 2
 _HALF = 0.5
+_FEW = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ def tripped(newest_first: Sequence[Ended]) -> bool:
     return len(row) >= _IN_A_ROW and any(one.attempt == 1 for one in row)
 
 
-def unmatched(absent: int, unknown: int) -> bool:
-    """True when lines of nobody are about as many as requests without one: they may be theirs."""
-    return absent > 0 and unknown >= absent * _HALF
+def unmatched(requests: int, *, absent: int, unknown: int) -> bool:
+    """True when lines of nobody are about as many as requests without one: they may be theirs.
+
+    One row in many may be an accident on both sides, and is no bill to speak of.
+    """
+    an_accident = absent == 1 and absent < requests * _FEW
+    return absent > 0 and unknown >= absent * _HALF and not an_accident

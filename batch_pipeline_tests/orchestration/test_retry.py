@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from batch_pipeline.errors import BatchPipelineError
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.orchestration.location import Location, location
 from batch_pipeline_tests.world import DAYS, World
@@ -143,3 +144,58 @@ def test_a_person_lets_the_rows_go_that_a_failed_canary_holds(world: World) -> N
         assert place.metadata("batches", ONE)["sent_now"] == 0
         assert place.run("retry_failed", ONE, release=True).success
         assert place.metadata("batches", ONE)["sent_now"] == 3
+
+
+def test_the_watch_asks_for_nothing_that_the_account_stops_and_says_why(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "no_credit"}]})
+    with location(world) as place:
+        place.submit(ONE)
+        with pytest.raises(BatchPipelineError, match="for the account's sake"):
+            place.finish()  # the collect's own run fails with the sentence, and all is landed
+        assert set(world.became(ONE).values()) == {"withheld"}
+        skipped = place.tick()
+        assert not skipped.run_requests
+        assert "for the account's sake" in str(skipped.skip_reason)
+        world.sim.faults(None)
+        place.submit(ONE)
+        world.wait(20)
+        place.tick()
+        assert set(world.became(ONE).values()) == {"succeeded"}
+
+
+def test_the_watch_stops_at_the_second_batch_that_fails_alike(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "error"}]})
+    with location(world) as place:
+        place.submit(ONE)
+        told = place.finish()
+        assert sum("moods_retry_failed" in line for line in told) == 1
+        assert "Two batches in a row failed alike" in told[-1]
+        world.sim.faults(None)
+        assert place.run("retry_failed", ONE).success
+        place.finish()
+        assert failures(place) == {}
+
+
+def test_answers_that_nobody_can_match_go_again_only_by_a_persons_word(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "null_id"}]})
+    with location(world) as place:
+        place.submit(ONE)
+        assert ".unknown.jsonl" in place.finish()[-1]
+        world.sim.faults(None)
+        place.submit(ONE)
+        place.finish()
+        assert world.sendings == {1}
+        assert place.run("retry_failed", ONE, release=True).success
+        place.finish()
+        assert failures(place) == {}
+
+
+def test_rejected_rows_go_again_when_their_kind_is_named(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "error", "status": 400, "regex": "r-000-"}]})
+    with location(world) as place:
+        place.submit(ONE)
+        place.finish()
+        world.sim.faults(None)
+        assert place.run("retry_failed", ONE, failure_kinds=["rejected"]).success
+        place.finish()
+        assert failures(place) == {}

@@ -151,6 +151,54 @@ def test_an_unknown_model_withholds_every_row_with_the_providers_words(world: Wo
     assert len(world.batches) == 2  # the corrected name alone
 
 
+def test_a_queue_that_is_full_in_other_words_is_waited_out_too(world: World) -> None:
+    said = "Enqueued request limit reached for gpt-4.1-nano; please try again."
+    world.sim.faults(refusing("limit_new", said, times=2))
+    assert world.run()[DAY][0] is Step.DONE
+    assert set(world.became().values()) == {"succeeded"}
+    assert {row["attempt"] for row in world.results()} == {1}
+
+
+def test_a_file_that_the_validator_does_not_find_is_uploaded_anew(world: World) -> None:
+    world.sim.faults(refusing("invalid_request", "No such file.", param="file_id", times=1))
+    assert world.run()[DAY][0] is Step.DONE
+    assert {row["attempt"] for row in world.results()} == {1}
+    assert len(world.sim.log("upload")) == 2
+
+
+def test_a_file_that_is_never_found_waits_for_a_person(world: World) -> None:
+    world.sim.faults(refusing("invalid_request", "No such file.", param="file_id"))
+    step, summary = world.run()[DAY]
+    assert (step, summary.shards) == (Step.BLOCKED, {ShardState.FAILED: 1})
+    assert len(world.sim.log("upload")) == 3
+    with world.open() as shell:
+        assert "No such file. The file was uploaded 3 times" in str(shell.shards()[0].message)
+    world.sim.faults(None)
+    assert world.run()[DAY][1].counts.succeeded == 5
+
+
+def test_a_refusal_that_nobody_knows_blames_no_row_and_goes_again_by_hand(world: World) -> None:
+    world.sim.faults(refusing("something_new", "We moved.", times=1))
+    with pytest.raises(Refused, match="something_new: We moved"):
+        world.run()
+    assert {row["failure"] for row in world.results()} == {"withheld"}
+    assert {row["error_code"] for row in world.results()} == {"something_new"}
+    with world.open() as shell:
+        assert shell.follow([DAY])[DAY][0] is Step.DONE
+    assert len(world.batches) == 1
+    assert world.run()[DAY][1].counts.succeeded == 5
+
+
+def test_a_canary_that_the_account_stopped_goes_ahead_again(world: World) -> None:
+    job = world.job(canary={"requests": 2})
+    world.sim.faults({"rows": [{"becomes": "no_credit"}]})
+    with pytest.raises(AccountStop):
+        world.run(job)
+    world.sim.faults(None)
+    assert world.run(job)[DAY][1].counts.succeeded == 5
+    assert sorted(world.sim.submissions().values()) == [1, 1, 1, 2, 2]
+
+
 def test_one_bad_line_is_its_own_affair_and_the_others_go_again(world: World) -> None:
     world.sim.faults(refusing("invalid_json_line", "Line 2 is no JSON.", line=2, times=1))
     assert world.run()[DAY][0] is Step.DONE

@@ -46,6 +46,21 @@ def test_what_json_readers_disagree_about_is_not_json(text: str) -> None:
     assert problem.startswith("not JSON")
 
 
+@pytest.mark.parametrize(
+    ("escaped", "read"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\ud83d\ude00", "\U0001f600"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\\ud83d \ud83d", "\\ud83d \ufffd"),
+    ],
+)
+def test_half_a_surrogate_pair_in_an_answer_is_read_as_a_replacement(
+    escaped: str, read: str
+) -> None:
+    assert Judge({}).verdict(f'{{"a": "{escaped}"}}') == ({"a": read}, None)
+
+
 def test_the_last_of_a_repeated_key_counts() -> None:
     assert JUDGE('{"label": 5, "label": "ham", "count": 1}')[0] == {"label": "ham", "count": 1}
 
