@@ -55,7 +55,8 @@ def test_the_page_of_a_provider_is_its_table(case: Case) -> None:
 def test_the_failure_table_has_every_row_and_names_tests_that_exist() -> None:
     text = FAILURES.read_text(encoding="utf-8")
     rows = re.findall(r"(?m)^\| (\d+) \|(.*)\|$", text)
-    assert [int(number) for number, _ in rows] == list(range(1, ROWS + 1))
+    assert len(rows) >= ROWS
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
     files = (ROOT / "batch_pipeline_tests").rglob("test_*.py")
     there = {
         name
