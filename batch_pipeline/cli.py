@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from threading import Event, current_thread, main_thread
@@ -19,20 +19,15 @@ from uuid import uuid4
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from batch_pipeline import jobfile
+from batch_pipeline import apart, jobfile
 from batch_pipeline.errors import BatchPipelineError, UsageError
-from batch_pipeline.model import PROVIDERS, FailureKind
+from batch_pipeline.model import FailureKind
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.pipeline.checking import doubts
 from batch_pipeline.pipeline.running import Steps, Tell
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.providers.capabilities import as_values
-from batch_pipeline.providers.documented import page
-from batch_pipeline.providers.registry import Registry
-from batch_pipeline.providers.services import read_services
-from batch_pipeline.settings import Settings
 from batch_pipeline.stages.shards import Only
 from batch_pipeline.terminal import PlainFormatter, notes, say, show_report, steps_table
 
@@ -94,6 +89,8 @@ def run(
     accounted for (with --no-wait: sent), 3 the same but failed rows are left over, 1 error.
     """
     with _opened(job) as shell:
+        for doubt in doubts(shell.job, on=datetime.now(UTC).date()):
+            _err.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
         names = shell.select(partition or [], first=first, last=last)
         run_id = f"cli-{uuid4().hex[:12]}"
         with _progress(quiet=as_json) as tell:
@@ -247,20 +244,8 @@ def release(job: Job, as_json: AsJson = False) -> None:
         say(_out, f"Released. {released.reason}")
 
 
-@app.command()
-def providers(
-    name: Annotated[str | None, typer.Argument(help="One provider or service; else all.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """What each provider takes, allows and keeps, with sources and the day they were read."""
-    registry = Registry(read_services(Settings.from_env(os.environ).services))
-    names = [name] if name else [*PROVIDERS, *registry.services]
-    known = {one: registry.codec(one).capabilities for one in names}
-    if as_json:
-        _print_json({one: as_values(what) for one, what in known.items()})
-        return
-    for what in known.values():
-        _out.print(Markdown(page(what)))
+app.command()(apart.check)
+app.command()(apart.providers)
 
 
 @app.command()

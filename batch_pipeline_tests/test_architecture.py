@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "components": SHELL | {"orchestration", "jobfile", "written"},
     "definitions": {"orchestration", "components"},
     "terminal": SHELL,
-    "cli": SHELL | {"jobfile", "terminal", "simulator"},
+    "apart": SHELL | {"jobfile"},
+    "cli": SHELL | {"apart", "jobfile", "terminal", "simulator"},
     "simulator": set[str](),
     "defs": set[str](),
 }

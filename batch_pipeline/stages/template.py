@@ -73,7 +73,7 @@ def _said_of(source: str) -> Iterator[None]:
         yield
     except TemplateSyntaxError as error:
         raise TemplateError(
-            f"template line {error.lineno}: {error.message}. The line is: "
+            f"template line {error.lineno}: {(error.message or '').rstrip('.')}. The line is: "
             f"{_line(source, error.lineno)!r}.",
             template=source,
             line=error.lineno,

@@ -60,7 +60,7 @@ def _why(error: jsonschema_rs.ValidationError, schema: JsonValue) -> str:
     if error.instance_path[-1] != "type" or not isinstance(part, str):
         return str(error).partition("\n")[0]
     near = difflib.get_close_matches(part, _TYPES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_TYPES)}"
+    hint = f" (did you mean {near[0]!r}?)" if near else f"; there are {', '.join(_TYPES)}"
     return f"{part!r} is no type{hint}"
 
 

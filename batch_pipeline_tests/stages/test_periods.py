@@ -38,7 +38,7 @@ def partitions(kind: str, zone: str, around: datetime) -> Partitions:
     if kind == "hourly":
         first, last = (around + timedelta(days=days) for days in (-2, 2))
     said = {"kind": kind, "column": "at", "timezone": zone}
-    pattern = Partitions.model_validate({**said, "start": "2000-01-01"}).key_format
+    pattern = "%Y-%m-%d-%H:%M" if kind == "hourly" else "%Y-%m-%d"
     if zone == "Australia/Lord_Howe":  # its half hours: Dagster counts other starts otherwise
         first, last = first.replace(minute=0), last.replace(minute=0)
     ends = {"start": first.strftime(pattern), "end": last.strftime(pattern)}
