@@ -87,6 +87,10 @@ def test_content_comes_back_as_it_was_sent(shared_mistral: Mistral) -> None:
         (body_of(logit_bias={}), "Extra inputs are not permitted"),
         (body_of(reasoning_effort="immense"), "'max'"),
         ({"messages": [{"role": "system"}]}, "messages.0.system.content   Field required"),
+        (
+            {"messages": [{"role": "system", "content": "x", "name": "y"}]},
+            "messages.0.system.name   Extra inputs are not permitted",
+        ),
         ({"messages": [{"role": "assistant"}]}, "either content or tool_calls"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "using 'type'"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "text   Field required"),

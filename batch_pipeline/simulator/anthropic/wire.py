@@ -25,7 +25,9 @@ from batch_pipeline.simulator.tagged import tagged
 NEW_VERSION = "2026-10-21"
 _Object: TypeAlias = dict[str, object]
 _strict = with_config(ConfigDict(strict=True, extra="forbid"))  # also holds for all that is within
-_SERVER_TOOL = re.compile(r"^[a-z_]+_\d{8}$")  # web_search_20260318 and its like
+_SERVER_TOOL = re.compile(  # web_search_20260318 and its like
+    r"^([a-z_]+_\d{8}|tool_search_tool_(bm25|regex)|mcp_toolset)$"
+)
 
 
 class _Cache(TypedDict, total=False):
@@ -214,7 +216,8 @@ _CHOICES = tagged("type", any=_Choice, auto=_Choice, none=_NoChoice, tool=_Named
 
 class _Thinking(TypedDict, total=False):
     type: str
-    display: Literal["summarized", "omitted"] | None
+    display: Literal["summarized", "omitted", "updates"] | None  # the last by a beta,
+    block_binding: object  # as is this
 
 
 class _Budgeted(_Thinking, total=False):

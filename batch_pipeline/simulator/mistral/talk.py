@@ -1,4 +1,7 @@
-"""The wire of Mistral's conversations: messages and their parts."""
+"""The wire of Mistral's conversations: messages and their parts.
+
+Complaints about a union name the classes in it.
+"""
 
 from typing import Annotated, Required, TypeAlias
 
@@ -15,11 +18,15 @@ class _Part(TypedDict, total=False):
     type: str
 
 
-class _Text(_Part, total=False):
+class TextChunk(_Part, total=False):
+    """A text."""
+
     text: Required[str]
 
 
-class _Address(TypedDict, total=False):
+class ImageURL(TypedDict, total=False):
+    """Where a picture is."""
+
     url: Required[str]
     detail: str | None
 
@@ -27,7 +34,7 @@ class _Address(TypedDict, total=False):
 class ImageURLChunk(_Part, total=False):
     """A picture."""
 
-    image_url: Required[_Address | str]
+    image_url: Required[ImageURL | str]
 
 
 class DocumentURLChunk(_Part, total=False):
@@ -43,15 +50,21 @@ class FileChunk(_Part, total=False):
     file_id: Required[str]
 
 
-class _Reference(_Part, total=False):
+class ReferenceChunk(_Part, total=False):
+    """What an answer is based on."""
+
     reference_ids: Required[object]
 
 
-class _Audio(_Part, total=False):
+class AudioChunk(_Part, total=False):
+    """A sound."""
+
     input_audio: Required[str | dict[str, object]]
 
 
-class _Thinking(_Part, total=False):
+class ThinkChunk(_Part, total=False):
+    """What a model thought."""
+
     thinking: Required[object]
     signature: str | None
     closed: bool | None
@@ -59,13 +72,13 @@ class _Thinking(_Part, total=False):
 
 _PARTS = tagged(
     "type",
-    text=_Text,
+    text=TextChunk,
     image_url=ImageURLChunk,
     document_url=DocumentURLChunk,
     file=FileChunk,
-    reference=_Reference,
-    input_audio=_Audio,
-    thinking=_Thinking,
+    reference=ReferenceChunk,
+    input_audio=AudioChunk,
+    thinking=ThinkChunk,
 )
 _Content: TypeAlias = str | list[Annotated[object, _PARTS]]
 
