@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from batch_pipeline.heeding import as_usual, heeded  # first: what follows takes a while
+
+# isort: split
+
 import json
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
-from threading import Event, current_thread, main_thread
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 from uuid import uuid4
 
 import typer
@@ -27,6 +28,7 @@ from batch_pipeline.errors import BatchPipelineError, UsageError
 from batch_pipeline.model import PROVIDERS, FailureKind
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.running import Steps, Tell
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.providers.capabilities import as_values
 from batch_pipeline.providers.documented import page
@@ -54,6 +56,7 @@ app = typer.Typer(
     add_completion=False,
 )
 _out, _err = Console(), Console(stderr=True)
+_STOPPED = "Stopped. What was sent goes on at the provider; the same command goes on from here."
 
 Job = Annotated[str, typer.Argument(help="A job's name, or the path of its YAML file.")]
 Partition = Annotated[
@@ -285,7 +288,7 @@ def simulate(
         urls = {"openai": "/openai/v1", "anthropic": "/anthropic", "mistral": "/mistral"}
         _print_json({"simulated": True, **{name: root + path for name, path in urls.items()}})
         sys.stdout.flush()
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    with as_usual(), redirect_stdout(sys.stderr) if as_json else nullcontext():
         serve(
             port=port,
             state_dir=state,
@@ -300,40 +303,18 @@ def simulate(
 
 @contextmanager
 def _opened(reference: str) -> Iterator[Pipeline]:
-    try:
-        with _heeded() as sleep, Pipeline.open(jobfile.find(reference), sleep=sleep) as shell:
-            yield shell
-    except KeyboardInterrupt:
-        text = "Stopped. What was sent goes on at the provider; the same command goes on from here."
-        say(_err, text)
-        raise typer.Exit(Exit.INTERRUPTED) from None
-
-
-@contextmanager
-def _heeded() -> Iterator[Callable[[float], None]]:
-    """A sleep that ends with Ctrl-C, also one that came at a moment when Python cannot raise.
-
-    An interrupt inside a finalizer or a callback from C is printed and dropped; a `run` that waits
-    for a day must not go on as if nobody had asked.
-    """
-    asked = Event()
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        asked.set()
-        raise KeyboardInterrupt
-
-    def sleep(seconds: float) -> None:
-        if asked.wait(seconds):
-            raise KeyboardInterrupt
-
-    if current_thread() is not main_thread():  # nobody's Ctrl-C comes here
-        yield sleep
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield sleep
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with heeded() as heed:
+        try:
+            with (
+                said(),
+                Pipeline.open(jobfile.find(reference), sleep=heed.sleep) as shell,
+            ):
+                yield shell
+        except BaseException as error:  # an interrupt may come out as an error of whom it met
+            if not (heed.asked or isinstance(error, KeyboardInterrupt)):
+                raise
+            say(_err, _STOPPED)
+            raise typer.Exit(Exit.INTERRUPTED) from None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from batch_pipeline.errors import Throttled
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import read_overrides
 from batch_pipeline.providers.patience import Patience
@@ -125,7 +126,7 @@ class Workplace:
         """
         if not self._database:
             self._database.append(self._opened())
-        with closing(self._database[0].cursor()) as con:
+        with said(), closing(self._database[0].cursor()) as con:
             con.execute("SET enable_progress_bar = false")  # it would print into --json
             yield con
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch_pipeline.errors import StoreError
 from batch_pipeline.store.tables import SCHEMA_VERSION, UPGRADES, UtcTime, meta, metadata
+from batch_pipeline.wholefile import folder_made, private_file
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
@@ -169,7 +170,9 @@ def _engine(address: URL, name: str) -> Engine:
     try:
         if address.get_backend_name() != "sqlite":
             return create_engine(address, pool_pre_ping=True)
-        Path(str(address.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
+        file = Path(str(address.database)).absolute()
+        folder_made(file.parent)
+        private_file(file)  # SQLite gives -wal and -shm the mode of the file
         engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS})
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from batch_pipeline.errors import StoreError, UsageError
-from batch_pipeline.wholefile import written_aside
+from batch_pipeline.wholefile import folder_made, private_file, written_aside
 
 _LONGEST = 200  # bytes: a folder's name ends at 255, and files are written aside under longer names
 _ASIDE = ".*.part"
@@ -118,14 +118,15 @@ class Store:
         DuckDB makes and removes the folder itself; `sweep` removes what a crash left.
         """
         scratch = self.root / "scratch"
-        scratch.mkdir(parents=True, exist_ok=True)
+        folder_made(scratch)
         return scratch / secrets.token_hex(6)
 
     def check_writable(self) -> None:
         """Make the root and write to it, once; StoreError says what to do if that fails."""
         probe = self.root / ".writable"
         try:
-            write_whole(probe, b"")
+            folder_made(self.root)
+            private_file(probe)
             probe.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
@@ -154,7 +155,7 @@ class Store:
 def write_whole(path: Path, data: bytes) -> None:
     """Write *data* aside and rename it to *path*, durably: a reader sees all of it or none.
 
-    Makes the folder. OSError when the disk will not take it; nothing is left behind then.
+    Makes the folder. StoreError when the disk will not take it; nothing is left behind then.
     """
     with written_aside(path) as part:
         part.write_bytes(data)
