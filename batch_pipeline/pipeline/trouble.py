@@ -11,7 +11,6 @@ import duckdb
 import pyarrow as pa
 
 from batch_pipeline.errors import StoreError
-from batch_pipeline.wholefile import refused
 
 _LONGEST = 300
 _QUOTED_PATH = re.compile(r"""["'](/[^"']+)["']""")
@@ -60,7 +59,7 @@ def _sentence(error: Exception) -> str:
     if path is not None and (isinstance(error, FileNotFoundError) or _GONE.search(why)):
         return f"{path} is gone. {_remedy(path)}"
     if isinstance(error, OSError) and path is not None:
-        return str(refused(path, error))
+        return f"{path}: {error.strerror or why}. {_MEND}"
     if path is not None:
         return f"{path} cannot be read: {why} {_remedy(path)}"
     return f"The store's files cannot be worked on: {why} {_MEND}"
