@@ -36,7 +36,14 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.stages.shards import Only
-from batch_pipeline.terminal import PlainFormatter, notes, say, show_report, steps_table
+from batch_pipeline.terminal import (
+    PlainFormatter,
+    notes,
+    say,
+    show_report,
+    steps_table,
+    why_not_done,
+)
 
 
 class Exit(IntEnum):
@@ -113,7 +120,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Where each partition stands, from the ledger alone; asks no provider and costs nothing."""
-    with _opened(job) as shell:
+    with _opened(job, reading=True) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         steps = shell.steps_of(names)
         if as_json:
@@ -179,13 +186,15 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Tokens and cost per partition and model, at batch price and live; also kept in the store."""
-    with _opened(job) as shell:
+    with _opened(job, reading=True) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         made = shell.report(names)
         if as_json:
             sys.stdout.write(made.to_json() + "\n")
         else:
             show_report(_out, made)
+        if not shell.work.writable:
+            say(_err, "The store can only be read: report.md and report.json were not written.")
 
 
 @app.command()
@@ -302,12 +311,12 @@ def simulate(
 
 
 @contextmanager
-def _opened(reference: str) -> Iterator[Pipeline]:
+def _opened(reference: str, *, reading: bool = False) -> Iterator[Pipeline]:
     with heeded() as heed:
         try:
             with (
                 said(),
-                Pipeline.open(jobfile.find(reference), sleep=heed.sleep) as shell,
+                Pipeline.open(jobfile.find(reference), sleep=heed.sleep, reading=reading) as shell,
             ):
                 yield shell
         except BaseException as error:  # an interrupt may come out as an error of whom it met
@@ -353,11 +362,8 @@ def _finish(
         _out.print(steps_table(steps))
         if made is not None:
             show_report(_out, made)
-    for step, summary in steps.values():
-        if waited and step is not Step.DONE:
-            raise BatchPipelineError(
-                f"{summary.counts.partition} is {step.value}: `batch-pipeline status` says why."
-            )
+    if waited and any(step is not Step.DONE for step, _ in steps.values()):
+        raise BatchPipelineError("\n".join(why_not_done(steps, shell.shards(names))))
     failed = sum(summary.counts.failed for _, summary in steps.values())
     if failed and waited:
         text = (

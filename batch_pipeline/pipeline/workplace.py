@@ -80,6 +80,7 @@ class Workplace:
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
     hurried: bool = False  # a sensor's tick: one call, ten seconds
+    writable: bool = True  # False: the store can only be read, and so it is
     owner: str = field(default_factory=own_name)
     _clients: dict[str, Client] = field(default_factory=dict, repr=False)
     _database: list[DuckDBPyConnection] = field(default_factory=list, repr=False)
