@@ -47,12 +47,10 @@ def refused(into: Path, error: OSError) -> StoreError:
     named = error.filename
     if named is None or os.fspath(named).endswith(".part") or named == str(into):
         return StoreError(
-            f"{into} cannot be written: {why}. Nothing that was paid for is lost: make room there, "
-            "or make it writable, and run the same again."
+            f"{into} cannot be written: {why}. Nothing is lost: make room there, "
+            "or make it writable, and run the step again."
         )
-    return StoreError(
-        f"{named}: {why}. Nothing that was paid for is lost: put it right and run the same again."
-    )
+    return StoreError(f"{named}: {why}. Nothing is lost: put it right and run the step again.")
 
 
 def folder_made(folder: Path) -> None:

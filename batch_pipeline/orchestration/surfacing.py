@@ -38,7 +38,7 @@ def advice(error: BatchPipelineError) -> str:
     """The next move for a person, by the kind of error."""
     if isinstance(error, ProviderError):
         return (
-            "Nothing that was paid for is lost: batches at the provider go on and are collected. "
+            "Nothing is lost: batches at the provider go on and are collected. "
             "Mend the cause, then materialize `batches` again for the same partitions; "
             "only what was not sent goes out."
         )

@@ -26,7 +26,7 @@ _REMEDIES = {
     "outcomes": "`batch-pipeline reparse JOB` makes it again from raw/, and pays nothing.",
     "results": "`batch-pipeline reparse JOB` makes it again from raw/, and pays nothing.",
 }
-_MEND = "Nothing that was paid for is lost: put it right and run the same again."
+_MEND = "Nothing is lost: put it right and run the step again."
 
 
 @contextmanager

@@ -121,12 +121,16 @@ def pieces(handle: BinaryIO, block: int = BLOCK, longest: int = LONG) -> Iterato
         length = len(carry) + first + 1 if first >= 0 else len(data)
         if length > longest:
             piece, data = _long(handle, data, length if first >= 0 else 0)
+            chunk = data
             yield piece
         elif first < 0:
             carry, size = data, min(size * 2, BLOCK)  # doubling keeps long lines linear in time
             continue
         cut = data.rfind(b"\n") + 1
-        yield from _apart(data[:cut], longest)
+        if len(chunk) > longest:  # else no line but the first can be long, and that one is not
+            yield from _apart(data[:cut], longest)
+        elif cut:
+            yield Piece(data[:cut])
         carry, size = data[cut:], block
     if carry:
         yield from _apart(carry, longest)

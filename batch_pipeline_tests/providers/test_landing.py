@@ -37,5 +37,5 @@ def test_a_failure_leaves_the_former_file_and_no_part(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_a_store_error_that_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("a file where a folder should be")
     target = tmp_path / "raw" / "b.output.jsonl"
-    with pytest.raises(StoreError, match=r"b\.output\.jsonl.*run the same again"), landing(target):
+    with pytest.raises(StoreError, match=r"b\.output\.jsonl.*run the step again"), landing(target):
         pass
