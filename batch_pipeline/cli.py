@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from batch_pipeline.heeding import as_usual, heeded  # first: what follows takes a while
+
+# isort: split
+
 import json
 import logging
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from threading import Event, current_thread, main_thread
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 from uuid import uuid4
 
 import typer
@@ -27,9 +28,17 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.checking import doubts
 from batch_pipeline.pipeline.running import Steps, Tell
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.stages.shards import Only
-from batch_pipeline.terminal import PlainFormatter, notes, say, show_report, steps_table
+from batch_pipeline.terminal import (
+    PlainFormatter,
+    notes,
+    say,
+    show_report,
+    steps_table,
+    why_not_done,
+)
 
 
 class Exit(IntEnum):
@@ -49,6 +58,7 @@ app = typer.Typer(
     add_completion=False,
 )
 _out, _err = Console(), Console(stderr=True)
+_STOPPED = "Stopped. What was sent goes on at the provider; the same command goes on from here."
 
 Job = Annotated[str, typer.Argument(help="A job's name, or the path of its YAML file.")]
 Partition = Annotated[
@@ -107,7 +117,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Where each partition stands, from the ledger alone; asks no provider and costs nothing."""
-    with _opened(job) as shell:
+    with _opened(job, reading=True) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         steps = shell.steps_of(names)
         if as_json:
@@ -173,13 +183,15 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Tokens and cost per partition and model, at batch price and live; also kept in the store."""
-    with _opened(job) as shell:
+    with _opened(job, reading=True) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         made = shell.report(names)
         if as_json:
             sys.stdout.write(made.to_json() + "\n")
         else:
             show_report(_out, made)
+        if not shell.work.writable:
+            say(_err, "The store can only be read: report.md and report.json were not written.")
 
 
 @app.command()
@@ -270,7 +282,7 @@ def simulate(
         urls = {"openai": "/openai/v1", "anthropic": "/anthropic", "mistral": "/mistral"}
         _print_json({"simulated": True, **{name: root + path for name, path in urls.items()}})
         sys.stdout.flush()
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    with as_usual(), redirect_stdout(sys.stderr) if as_json else nullcontext():
         serve(
             port=port,
             state_dir=state,
@@ -284,41 +296,19 @@ def simulate(
 
 
 @contextmanager
-def _opened(reference: str) -> Iterator[Pipeline]:
-    try:
-        with _heeded() as sleep, Pipeline.open(jobfile.find(reference), sleep=sleep) as shell:
-            yield shell
-    except KeyboardInterrupt:
-        text = "Stopped. What was sent goes on at the provider; the same command goes on from here."
-        say(_err, text)
-        raise typer.Exit(Exit.INTERRUPTED) from None
-
-
-@contextmanager
-def _heeded() -> Iterator[Callable[[float], None]]:
-    """A sleep that ends with Ctrl-C, also one that came at a moment when Python cannot raise.
-
-    An interrupt inside a finalizer or a callback from C is printed and dropped; a `run` that waits
-    for a day must not go on as if nobody had asked.
-    """
-    asked = Event()
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        asked.set()
-        raise KeyboardInterrupt
-
-    def sleep(seconds: float) -> None:
-        if asked.wait(seconds):
-            raise KeyboardInterrupt
-
-    if current_thread() is not main_thread():  # nobody's Ctrl-C comes here
-        yield sleep
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield sleep
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _opened(reference: str, *, reading: bool = False) -> Iterator[Pipeline]:
+    with heeded() as heed:
+        try:
+            with (
+                said(),
+                Pipeline.open(jobfile.find(reference), sleep=heed.sleep, reading=reading) as shell,
+            ):
+                yield shell
+        except BaseException as error:  # an interrupt may come out as an error of whom it met
+            if not (heed.asked or isinstance(error, KeyboardInterrupt)):
+                raise
+            say(_err, _STOPPED)
+            raise typer.Exit(Exit.INTERRUPTED) from None
 
 
 @contextmanager
@@ -357,11 +347,8 @@ def _finish(
         _out.print(steps_table(steps))
         if made is not None:
             show_report(_out, made)
-    for step, summary in steps.values():
-        if waited and step is not Step.DONE:
-            raise BatchPipelineError(
-                f"{summary.counts.partition} is {step.value}: `batch-pipeline status` says why."
-            )
+    if waited and any(step is not Step.DONE for step, _ in steps.values()):
+        raise BatchPipelineError("\n".join(why_not_done(steps, shell.shards(names))))
     failed = sum(summary.counts.failed for _, summary in steps.values())
     if failed and waited:
         text = (

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from batch_pipeline.model import Shard, ShardState
 from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line as one_line
 from batch_pipeline.shown import plain
 from batch_pipeline.stages.bill import BillLine
@@ -21,6 +23,9 @@ from batch_pipeline.stages.report import CostReport, money, routing
 
 _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
+_REASONS = 5
+_UNTOLD = "`batch-pipeline status` shows where its shards are."
+_TELLING = {ShardState.FAILED, ShardState.IN_DOUBT, ShardState.PLANNED, ShardState.ENDED}
 _NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
 
 
@@ -138,6 +143,26 @@ def notes(steps: Steps) -> Iterator[str]:
     ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
     if ends:
         yield f"Answers wait at the provider and are kept until {min(ends):%Y-%m-%d %H:%M} UTC."
+
+
+def why_not_done(steps: Steps, shards: Iterable[Shard]) -> Iterator[str]:
+    """Why partitions stand where they do, in their own words: what holds them, or a shard of them.
+
+    A reason that many share is said once; of many reasons the first few.
+    """
+    messages = [(shard, shard.message) for shard in shards if shard.state in _TELLING]
+    reasons: dict[str, list[str]] = {}
+    for name, (step, summary) in steps.items():
+        if step is Step.DONE:
+            continue
+        why = [summary.counts.held, *(text for one, text in messages if name in one.partitions)]
+        told = " ".join(dict.fromkeys(one_line(text) for text in why if text))
+        reasons.setdefault(f"{step.value}: {told or _UNTOLD}", []).append(name)
+    for reason, names in list(reasons.items())[:_REASONS]:
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        yield f"{one_line(names[0])}{more} is {reason}"
+    if len(reasons) > _REASONS:
+        yield f"{len(reasons) - _REASONS} more reasons: `batch-pipeline status` names them all."
 
 
 def _short(amount: Decimal | None) -> str:

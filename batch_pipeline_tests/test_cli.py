@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_pipeline.heeding import heeded
+from batch_pipeline.pipeline import Pipeline
 from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
 
 with warnings.catch_warnings():  # typer asks click for names that click means to drop
     warnings.simplefilter("ignore", DeprecationWarning)
-    from batch_pipeline.cli import _heeded, main
+    from batch_pipeline.cli import main
 
 ROOT = Path(__file__).parents[1]
 DAY, NEXT = DAYS[:2]
@@ -229,7 +231,7 @@ def test_an_unknown_model_is_said_in_the_providers_words(world: World, typed: Ty
     assert typed("run", "JOB", "--json").document["failed"] == 5
 
 
-def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, typed: Type) -> None:
+def test_a_blocked_partition_is_an_error_that_says_why(world: World, typed: Type) -> None:
     typed("run", "JOB", "--no-wait")
     world.sim.advance(30)
     with world.open() as shell:
@@ -239,7 +241,8 @@ def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, t
         shell.work.client("openai").delete_file(str(remote.output_file_id))
     told = typed("run", "JOB")
     assert told.code == 1
-    assert f"{DAY} is blocked: `batch-pipeline status` says why" in told.err
+    assert f"{DAY} is blocked: " in told.err
+    assert "retry --lost" in told.err
     assert "retry --lost" in typed("status", "JOB").out
     assert typed("retry", "JOB", "--lost", "--json").document["succeeded"] == 5
 
@@ -326,12 +329,55 @@ def test_simulate_serves_until_it_is_stopped(world: World) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("module", ["typer", "duckdb", "pyarrow", "batch_pipeline.terminal"])
+def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(module: str) -> None:
+    """The import of *module* interrupts its own process, where a person might have."""
+    code = (
+        "import builtins, os, runpy, signal, sys\n"
+        "true = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        f"    if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return true(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "import batch_pipeline\n"
+        "path = os.path.join(os.path.dirname(batch_pipeline.__file__), 'cli.py')\n"
+        "sys.argv = [path, 'providers']\n"
+        "runpy.run_path(path, run_name='__main__')\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
+    typed: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB, interrupted in a query, says so in an error of its own."""
+    select = Pipeline.select
+
+    def interrupted(self: Pipeline, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as is
+        with self.work.duckdb() as con:
+            con.interrupt()
+            con.execute("SELECT 1")
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with self.work.duckdb() as con:
+            con.execute("SELECT broken")
+        return select(self, *args, **kwargs)
+
+    monkeypatch.setattr(Pipeline, "select", interrupted)
+    told = typed("run", "JOB")
+    assert told.code == 130
+    assert "the same command goes on from here" in told.err
+
+
 def test_an_interrupt_that_python_drops_ends_the_next_wait() -> None:
-    with _heeded() as sleep:
+    with heeded() as heed:
         with suppress(KeyboardInterrupt):  # as a finalizer would
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            sleep(3600)
+            heed.sleep(3600)
 
 
 def test_a_held_canary_is_shown_with_its_reason_and_released_by_hand(

@@ -18,6 +18,7 @@ from batch_pipeline.orchestration.asking import MOST_RUNS, Asked, asked
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.pipeline.fetching import another_account
 from batch_pipeline.pipeline.running import waiting_helps
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
@@ -38,7 +39,7 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
     def watch(context: dg.SensorEvaluationContext, pipeline: PipelineResource) -> dg.SensorResult:
         trouble: BatchPipelineError | None = None
         foreign: tuple[Shard, ...] = ()
-        with pipeline.open(job, hurried=True) as shell:
+        with said(), pipeline.open(job, hurried=True) as shell:
             try:
                 seen = shell.watch()
                 trouble, foreign = seen.problem, seen.foreign

@@ -18,6 +18,7 @@ from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
 from batch_pipeline.stages.linefiles import line_files
 from batch_pipeline.stages.requests import Aim, RequestsBuilt, build_requests
+from batch_pipeline.wholefile import folder_made
 
 
 def partitions(work: Workplace) -> list[str]:
@@ -96,9 +97,9 @@ def _aims(work: Workplace) -> list[Aim]:
 @contextmanager
 def _aside(home: Path) -> Iterator[Path]:
     """A folder beside *home*: lines and table must change together, or a shard is cut wrongly."""
-    home.parent.mkdir(parents=True, exist_ok=True)
+    folder_made(home.parent)
     aside = home.with_name(f".{home.name}.{secrets.token_hex(6)}.part")
-    aside.mkdir()
+    folder_made(aside)
     try:
         yield aside
     finally:

@@ -17,8 +17,12 @@ Mistral's ids are UUIDs: there it is their beginning.
 
 
 def report(work: Workplace, partitions: Sequence[str]) -> CostReport:
-    """One report over those of the partitions that have landed; the job's own is kept too."""
-    reports(work, [])
+    """One report over those of the partitions that have landed; the job's own is kept too.
+
+    A store that can only be read keeps none.
+    """
+    if work.writable:
+        reports(work, [])
     return _made(work, _landed(work, partitions))
 
 

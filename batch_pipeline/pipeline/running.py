@@ -31,28 +31,33 @@ _ON_THE_WAY = (
 def drive(work: Workplace, partitions: Sequence[str], *, run_id: str | None, tell: Tell) -> Steps:
     """Watch, collect and retry until nothing moves any more; returns where each partition stands.
 
-    Raises the provider's refusal when a person has to act, one of whole batches when all else is
-    done; a passing fault is waited out.
+    Raises the provider's refusal when a person has to act; when all else is done, what could not
+    be read or written, or a refusal of whole batches. A passing fault is waited out.
     """
     refusal: Refused | None = None
+    stuck: dict[str, collecting.Stuck] = {}
     while True:
         with waited_out():
             _watch(work)
         steps = of(work, partitions)
         tell(steps)
-        if not any(step in _MOVING for step, _ in steps.values()):
+        going = {name: at for name, at in steps.items() if name not in stuck}
+        if not any(step in _MOVING for step, _ in going.values()):
             break
         moved = False
         with waited_out():
-            collected = _collect(work, steps)
+            collected, trouble = _collect(work, going)
+            if trouble is not None:
+                stuck |= dict.fromkeys(_still_to_collect(work, going), trouble)
             if collected is not None and collected.refusal is not None:
                 refusal = collected.refusal
-            moved = _send(work, steps, run_id) or collected is not None
+            moved = _send(work, going, run_id) or collected is not None
         if not moved:
-            _stop_at_another_account(work, steps)
-            work.sleep(_pause(work, steps))
-    if refusal is not None:
-        raise refusal
+            _stop_at_another_account(work, going)
+            work.sleep(_pause(work, going))
+    for problem in (*stuck.values(), refusal):
+        if problem is not None:
+            raise problem
     return steps
 
 
@@ -92,9 +97,21 @@ def _watch(work: Workplace) -> None:
         raise problem
 
 
-def _collect(work: Workplace, steps: Steps) -> collecting.Collected | None:
+def _collect(
+    work: Workplace, steps: Steps
+) -> tuple[collecting.Collected | None, collecting.Stuck | None]:
+    """What was collected, and what could not be."""
     names = _at(steps, Step.COLLECT)
-    return collecting.collect(work, names) if names else None
+    try:
+        return (collecting.collect(work, names) if names else None), None
+    except collecting.Stuck as error:
+        return error.collected, error
+
+
+def _still_to_collect(work: Workplace, steps: Steps) -> list[str]:
+    """Of what was to be collected, the partitions that still are, or all of it."""
+    names = _at(steps, Step.COLLECT)
+    return _at(of(work, names), Step.COLLECT) or names
 
 
 def _send(work: Workplace, steps: Steps, run_id: str | None) -> bool:

@@ -55,19 +55,27 @@ class Pipeline:
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
         hurried: bool = False,
+        reading: bool = False,
     ) -> Self:
         """Open store and ledger; StoreError when one cannot be written, SpecError for the job.
 
         *hurried* is for a sensor's tick: a provider that does not answer at once is left alone.
+        With *reading* a store that can only be read will do.
         """
         env = os.environ if env is None else env
         settings = settings or Settings.from_env(env)
         job = job.resolved(Path.cwd())
         registry = check(job, settings)
         store = Store(settings.store)
-        store.check_writable()
-        ledger = Ledger.open(settings.ledger())
-        return cls(Workplace(job, settings, store, ledger, registry, env, now, sleep, hurried))
+        writable = store.is_writable()
+        if writable or not reading:
+            store.check_writable()
+        ledger = Ledger.open(settings.ledger(), reading=reading)
+        return cls(
+            Workplace(
+                job, settings, store, ledger, registry, env, now, sleep, hurried, writable=writable
+            )
+        )
 
     def __enter__(self) -> Self:
         return self

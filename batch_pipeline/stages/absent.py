@@ -9,6 +9,9 @@ from batch_pipeline.model import BatchProblem, FailureKind, Observation, RemoteS
 
 BATCH_FAILED = "batch_failed"
 FILE_CUT = "file_cut"
+LINE_TOO_LONG = "line_too_long"
+OURS_TO_READ = (FILE_CUT, LINE_TOO_LONG)
+"""Codes of rows whose answer is there and not read yet: they never go again by themselves."""
 """Code of a missing row whose batch counted it as answered, in a file that came only in part."""
 
 _WHOLE_BATCH = frozenset(

@@ -19,8 +19,8 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from batch_pipeline.model import Observation, Shard, Usage
-from batch_pipeline.stages import lines, validate
-from batch_pipeline.stages.absent import absence, cut_off
+from batch_pipeline.stages import lines, longlines, validate
+from batch_pipeline.stages.absent import LINE_TOO_LONG, absence, cut_off
 from batch_pipeline.stages.lines import Files
 from batch_pipeline.stages.tables import regrouped, rows_within, write_groups
 from batch_pipeline.stages.twins import literal
@@ -81,9 +81,11 @@ _ROWS = """
         CASE WHEN d.status = 'succeeded' THEN d.status ELSE 'failed' END AS status,
         CASE WHEN d.position IS NOT NULL THEN d.failure
             WHEN b.line IS NOT NULL THEN b.failure ELSE f.failure END AS failure,
-        CASE WHEN d.position IS NOT NULL THEN d.error_code
+        CASE WHEN starts_with(s.raw, '{too_long}') THEN '{line_too_long}'
+            WHEN d.position IS NOT NULL THEN d.error_code
             WHEN b.line IS NOT NULL THEN b.error_code ELSE f.error_code END AS error_code,
-        CASE WHEN s.position IS NOT NULL THEN 'The result line cannot be read; see raw.'
+        CASE WHEN starts_with(s.raw, '{too_long}') THEN split_part(s.raw, '{begins}', 1)
+            WHEN s.position IS NOT NULL THEN 'The result line cannot be read; see raw.'
             WHEN d.position IS NOT NULL THEN d.error_message
             WHEN b.line IS NOT NULL THEN b.error_message ELSE f.error_message
             END AS error_message,
@@ -98,6 +100,13 @@ _ROWS = """
     LEFT JOIN blamed AS b ON b.line = r.line
     ORDER BY r.line
 """
+
+
+_LONG = {
+    "too_long": longlines.TOO_LONG,
+    "begins": longlines.BEGINS,
+    "line_too_long": LINE_TOO_LONG,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +162,21 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
 
 def _decode(con: duckdb.DuckDBPyConnection, decode_sql: str, files: Files) -> None:
     """Every line that is not blank, decoded, in no particular order."""
+    decoding = f"""
+        WITH lines AS (
+            FROM incoming
+            WHERE line IS NULL OR strlen(line) > 2 OR trim(line, e' \t\r\n') <> ''
+        )
+        SELECT * FROM ({decode_sql})
+        """
     con.register("incoming", lines.read(files))
     try:
-        con.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE decoded AS
-            WITH lines AS (
-                FROM incoming
-                WHERE line IS NULL OR strlen(line) > 2 OR trim(line, e' \t\r\n') <> ''
-            )
-            SELECT * FROM ({decode_sql})
-            """
-        )
+        con.execute(f"CREATE OR REPLACE TEMP TABLE decoded AS {decoding}")
+    except duckdb.OutOfMemoryException:
+        longlines.decode_in_parts(con, decoding, files)
     finally:
         con.unregister("incoming")
+    longlines.decode_long(con, decoding, files)
 
 
 def _salvage(con: duckdb.DuckDBPyConnection, files: Files) -> int:
@@ -179,7 +189,11 @@ def _salvage(con: duckdb.DuckDBPyConnection, files: Files) -> int:
         some = unreadable[start : start + _SALVAGED_AT_ONCE]
         found = lines.bytes_at(files, [position for position, _ in some])
         rows = [
-            {"position": position, "id": known or _shown_id(line), "raw": _text(line)}
+            {
+                "position": position,
+                "id": known or _shown_id(line),
+                "raw": longlines.cut(files, position, line) or _text(line),
+            }
             for (position, known), line in zip(some, found, strict=True)
             if line.strip()
         ]
@@ -234,7 +248,7 @@ def _rows(
     con.register("facts", facts)
     con.register("blamed", blamed)
     try:
-        reader = con.sql(_ROWS.format(requests=_parquet(requests))).to_arrow_reader(group)
+        reader = con.sql(_ROWS.format(requests=_parquet(requests), **_LONG)).to_arrow_reader(group)
         yield from regrouped(reader, SCHEMA, group)
     finally:
         con.unregister("facts")
@@ -289,7 +303,7 @@ def _quarantine(con: duckdb.DuckDBPyConnection, files: Files, into: Path) -> int
         into.unlink(missing_ok=True)
         return 0
     with written_aside(into) as part, part.open("wb") as handle:
-        handle.writelines(line + b"\n" for line in lines.bytes_at(files, positions))
+        lines.copied(files, positions, handle)
     return len(positions)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_pipeline.model import Destination, FailureKind
-from batch_pipeline.stages.absent import FILE_CUT
+from batch_pipeline.stages.absent import OURS_TO_READ
 from batch_pipeline.stages.aims import destinations
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.twins import literal
@@ -159,7 +159,7 @@ _COLUMNS = {
 }
 _VERSION = "custom_id, content_hash"
 _AT_FAULT = literal(FailureKind.REJECTED.value)
-_CUT = literal(FILE_CUT)
+_OURS = ", ".join(literal(code) for code in OURS_TO_READ)
 _NEVER_SENT = (
     "NULL::INTEGER AS sent, false AS answered, NULL AS failure, NULL AS code, NULL AS run_id"
 )
@@ -196,7 +196,7 @@ def _may_be_sent(retried_kinds: Sequence[str], max_attempts: int, only: Only | N
     """A condition on a request; `sent` is null when it was never sent."""
     if only is None:
         again = f"{_among('failure', retried_kinds)} AND sent < {int(max_attempts)}"
-        return f"sent IS NULL OR (failure <> {_AT_FAULT} AND code <> {_CUT} AND {again})"
+        return f"sent IS NULL OR (failure <> {_AT_FAULT} AND code NOT IN ({_OURS}) AND {again})"
     # By hand: whoever names rows knows why. A request at fault is still never sent again.
     asked = [f"(sent IS NULL OR failure <> {_AT_FAULT})"]
     if only.custom_ids is not None:

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 from batch_pipeline.model import FailureKind, Usage
 from batch_pipeline.prices import columns as price_columns
 from batch_pipeline.prices.find import Prices
-from batch_pipeline.stages.absent import FILE_CUT
+from batch_pipeline.stages.absent import OURS_TO_READ
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.landing import (
     FILE_BITS,
@@ -187,7 +187,8 @@ def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tu
 def _retryable(kinds: Collection[str], max_attempts: int) -> str:
     named = ", ".join(literal(str(kind)) for kind in sorted(kinds)) or "NULL"
     may = f"failure IN ({named}) AND attempt < {int(max_attempts)}"
-    return f"coalesce({may} AND error_code IS DISTINCT FROM {literal(FILE_CUT)}, false)"
+    ours = ", ".join(literal(code) for code in OURS_TO_READ)
+    return f"coalesce({may} AND coalesce(error_code, '') NOT IN ({ours}), false)"
 
 
 def _rejected(con: duckdb.DuckDBPyConnection, requests: Path) -> int:

@@ -32,9 +32,12 @@ class Ledger:
         self.cuts = Cuts(database)
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Open or create the ledger at a sqlite or postgresql URL; StoreError if it cannot be."""
-        return cls(Database.open(url))
+    def open(cls, url: str, *, reading: bool = False) -> Self:
+        """Open or create the ledger at a sqlite or postgresql URL; StoreError if it cannot be.
+
+        With *reading* one that can only be read will do.
+        """
+        return cls(Database.open(url, reading=reading))
 
     def close(self) -> None:
         """Let go of the database."""

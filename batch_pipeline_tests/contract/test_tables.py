@@ -66,3 +66,4 @@ def test_the_failure_table_has_every_row_and_names_tests_that_exist() -> None:
         spoken = re.findall(r"`(test_\w+)`", row)
         assert spoken, f"row {number} names no test"
         assert set(spoken) <= there, f"row {number}: {set(spoken) - there}"
+    assert set(re.findall(r"`(test_\w+)`", text)) <= there
