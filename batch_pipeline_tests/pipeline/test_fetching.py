@@ -253,3 +253,13 @@ def test_one_cut_file_holds_up_no_other_shard(world: World) -> None:
         world.sim.faults(None)
         assert shell.run([DAY])[DAY][1].counts.succeeded == 6
     assert world.sendings == {1}
+
+
+def test_strangers_of_odd_shape_blind_no_look_and_are_counted(world: World, job: BatchJob) -> None:
+    world.sim.faults({"calls": [{"do": "strangers", "operation": "list"}]})
+    world.send(job)
+    with world.open(job) as shell:
+        seen = shell.watch()
+        assert (seen.looked, seen.odd) == (True, 2)
+        assert shell.run([DAY])[DAY][0] is Step.DONE
+    assert world.sendings == {1}
