@@ -39,10 +39,11 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
     def watch(context: dg.SensorEvaluationContext, pipeline: PipelineResource) -> dg.SensorResult:
         trouble: BatchPipelineError | None = None
         foreign: tuple[Shard, ...] = ()
+        odd = 0
         with said(), pipeline.open(job, hurried=True) as shell:
             try:
                 seen = shell.watch()
-                trouble, foreign = seen.problem, seen.foreign
+                trouble, foreign, odd = seen.problem, seen.foreign, seen.odd
             except BatchPipelineError as error:  # what has ended can still be collected
                 trouble = error
                 context.log.warning(str(error))
@@ -61,7 +62,7 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
             cursor=cursor,
             skip_reason=None
             if requests
-            else _reason(progress.standing(steps, stuck, now=now), found, trouble, foreign),
+            else _reason(progress.standing(steps, stuck, now=now), found, trouble, foreign, odd),
         )
 
     return watch
@@ -72,7 +73,11 @@ def _passes(trouble: BatchPipelineError) -> bool:
 
 
 def _reason(
-    standing: str, found: Asked, trouble: BatchPipelineError | None, foreign: tuple[Shard, ...]
+    standing: str,
+    found: Asked,
+    trouble: BatchPipelineError | None,
+    foreign: tuple[Shard, ...],
+    odd: int,
 ) -> str:
     """Why nothing is asked for: how things stand, and what a person should know."""
     notes = [standing, *found.notes]
@@ -80,4 +85,6 @@ def _reason(
         notes.append(f"The provider is not answering: {trouble}")
     if foreign:
         notes.append(str(another_account(foreign)))
+    if odd:
+        notes.append(f"{odd} batches of the account could not be read and were passed over.")
     return line(" ".join(notes))

@@ -17,6 +17,7 @@ from batch_pipeline.errors import (
     Ambiguous,
     BadLines,
     NotFound,
+    OtherApi,
     OutOfCredit,
     ProviderError,
     Refused,
@@ -278,7 +279,7 @@ def _requeue(work: Workplace, shard: Shard, error: ProviderError) -> None:
         message=str(error),
         not_before=work.now() + delay,
         now=work.now(),
-        count_try=not isinstance(error, Unauthorized | OutOfCredit),
+        count_try=not isinstance(error, Unauthorized | OutOfCredit | OtherApi),
         owner=work.owner,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
-from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError
+from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError, Unreadable
 from batch_pipeline.model import (
     TERMINAL,
     Observation,
@@ -44,6 +44,8 @@ class Watched:
     changed: tuple[Shard, ...] = ()
     foreign: tuple[Shard, ...] = ()
     problem: OutOfCredit | None = None  # a batch was refused for it, and is planned again
+    odd: int = 0  # batches of the lists that cannot be read: strangers', as a rule
+    unread: tuple[Unreadable, ...] = ()  # why a batch of ours could not be looked at
 
     def with_(self, other: Watched) -> Watched:
         """Both looks as one."""
@@ -52,6 +54,8 @@ class Watched:
             changed=(*self.changed, *other.changed),
             foreign=(*self.foreign, *other.foreign),
             problem=self.problem or other.problem,
+            odd=self.odd + other.odd,
+            unread=(*self.unread, *other.unread),
         )
 
 
@@ -67,7 +71,7 @@ def watch(work: Workplace) -> Watched:
             seen = seen.with_(_watch(work, provider))
         except ProviderError as error:
             troubles.append(error)
-    if troubles:
+    if troubles := [*troubles, *seen.unread]:
         raise troubles[0]
     return seen
 
@@ -81,7 +85,7 @@ def _watch(work: Workplace, provider: str) -> Watched:
     )
     if not ours or not _our_turn(work, provider):
         return Watched(looked=False, foreign=foreign)
-    observations = _observe(work, ours)
+    observations, odd, unread = _observe(work, ours)
     verdicts = {seen.batch_id: verdict(seen, now=work.now()) for seen in observations}
     changed = work.ledger.observe(
         account,
@@ -95,7 +99,14 @@ def _watch(work: Workplace, provider: str) -> Watched:
         alone = _queue_is_ours(shard, ours, observations)
         _act(work, shard, seen, verdicts[seen.batch_id], queue_is_ours=alone)
     problem = _out_of_credit(observations)
-    return Watched(looked=True, changed=tuple(changed), foreign=foreign, problem=problem)
+    return Watched(
+        looked=True,
+        changed=tuple(changed),
+        foreign=foreign,
+        problem=problem,
+        odd=odd,
+        unread=unread,
+    )
 
 
 def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
@@ -125,17 +136,32 @@ def _our_turn(work: Workplace, provider: str) -> bool:
     )
 
 
-def _observe(work: Workplace, shards: Sequence[Shard]) -> list[Observation]:
-    """What the listing says of the shards' batches; those it leaves out are asked for alone."""
+def _observe(
+    work: Workplace, shards: Sequence[Shard]
+) -> tuple[list[Observation], int, tuple[Unreadable, ...]]:
+    """What the listing says of the shards' batches; those it leaves out are asked for alone.
+
+    With the number of batches that it holds and nobody can read, and what was said of ours that
+    cannot be read alone either: they hold up no other.
+    """
     since = min(shard.created_at or work.now() for shard in shards) - _MARGIN
     client = work.client(shards[0].provider)
-    listed = {seen.batch_id: seen for seen in client.observe(since=since)}
+    odd: list[bytes] = []
+    listed = {seen.batch_id: seen for seen in client.observe(since=since, odd=odd.append)}
+    if odd:
+        told = {"provider": shards[0].provider, "batches": len(odd)}
+        log.info("batches of an odd shape passed over", extra=told)
     _drop_duplicates(work, shards, listed.values())
-    return [
-        seen
-        for shard in shards
-        if (seen := listed.get(shard.batch_id or "") or _alone(work, shard)) is not None
-    ]
+    found: list[Observation] = []
+    unread: list[Unreadable] = []
+    for shard in shards:
+        try:
+            seen = listed.get(shard.batch_id or "") or _alone(work, shard)
+        except Unreadable as error:
+            unread.append(error)
+        else:
+            found += [] if seen is None else [seen]
+    return found, len(odd), tuple(unread)
 
 
 def _drop_duplicates(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from batch_pipeline.model import Observation, RemoteStatus
+from batch_pipeline.providers.listing import Page, first_time
+
+__all__ = ["ENDED", "Batch", "Deleted", "Line", "Page", "observation"]
 
 ENDED = "ended"
+_WINDOW = timedelta(hours=24)
 
 
 class _Counts(msgspec.Struct):
@@ -24,19 +28,12 @@ class Batch(msgspec.Struct):
 
     id: str
     processing_status: str
-    created_at: datetime
-    request_counts: _Counts
+    created_at: datetime | None = None
+    request_counts: _Counts = msgspec.field(default_factory=_Counts)
     ended_at: datetime | None = None
     expires_at: datetime | None = None
     archived_at: datetime | None = None
     cancel_initiated_at: datetime | None = None
-
-
-class Page(msgspec.Struct):
-    """One page of the list of batches, newest first."""
-
-    data: list[Batch]
-    has_more: bool
 
 
 class Deleted(msgspec.Struct):
@@ -59,6 +56,7 @@ def observation(batch: Batch) -> Observation:
     """
     counts = batch.request_counts
     failed = counts.errored + counts.canceled + counts.expired
+    ended, expires = _utc(batch.ended_at), _utc(batch.expires_at)
     return Observation(
         batch_id=batch.id,
         status=_status(batch),
@@ -66,9 +64,11 @@ def observation(batch: Batch) -> Observation:
         total=counts.processing + counts.succeeded + failed,
         completed=counts.succeeded,
         failed=failed,
-        created_at=_utc(batch.created_at),
-        ended_at=None if batch.ended_at is None else _utc(batch.ended_at),
-        expires_at=None if batch.expires_at is None else _utc(batch.expires_at),
+        created_at=first_time(
+            _utc(batch.created_at), ended, None if expires is None else expires - _WINDOW
+        ),
+        ended_at=ended,
+        expires_at=expires,
         input_file_id="",
         output_file_id=batch.id if batch.processing_status == ENDED else None,
         error_file_id="",
@@ -90,5 +90,7 @@ def _status(batch: Batch) -> RemoteStatus:
     return RemoteStatus.UNKNOWN
 
 
-def _utc(when: datetime) -> datetime:
+def _utc(when: datetime | None) -> datetime | None:
+    if when is None:
+        return None
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)

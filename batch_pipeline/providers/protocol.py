@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from batch_pipeline.model import Envelope, Hole, Limits, Observation, Shard, Tree
 from batch_pipeline.providers.capabilities import Capabilities
 from batch_pipeline.spec import BatchJob, Target
 
-__all__ = ["Client", "Codec", "Envelope", "Hole", "Known", "Tree"]
+__all__ = ["Client", "Codec", "Envelope", "Hole", "Known", "Odd", "Tree", "ignored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,13 @@ class Known:
     """Batches that are some shard's already."""
     is_ours: Callable[[str], bool] = lambda _: False
     """Whether the shard in question has a request of this custom_id."""
+
+
+Odd: TypeAlias = Callable[[bytes], None]
+
+
+def ignored(_: bytes) -> None:
+    """Take no notice of what cannot be read."""
 
 
 class Codec(Protocol):
@@ -84,8 +91,11 @@ class Client(Protocol):
         """
         ...
 
-    def observe(self, *, since: datetime) -> Iterator[Observation]:
-        """Every batch of the account created after *since*, newest first, by listing."""
+    def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
+        """Every batch of the account created after *since*, newest first, by listing.
+
+        *odd* is handed the bytes of what is in the list and cannot be read.
+        """
         ...
 
     def retrieve(self, batch_id: str) -> Observation:
