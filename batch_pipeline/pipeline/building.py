@@ -24,8 +24,8 @@ def partitions(work: Workplace) -> list[str]:
     """The partitions the dataset has; UNPARTITIONED alone for a job without any."""
     if work.job.partitions.kind == "none":
         return [UNPARTITIONED]
-    with work.duckdb() as con, work.job.origin.placed(("dataset",)):
-        return open_dataset(con, work.job.dataset, work.job.partitions).partitions()
+    with work.job.origin.placed(("dataset",)):
+        return open_dataset(work.job.dataset, work.job.partitions).partitions()
 
 
 def build(work: Workplace, names: Sequence[str]) -> dict[str, RequestsBuilt]:
@@ -38,7 +38,7 @@ def build(work: Workplace, names: Sequence[str]) -> dict[str, RequestsBuilt]:
     built: dict[str, RequestsBuilt] = {}
     freed: set[str] = set()
     with work.duckdb() as con, job.origin.placed(("dataset",)):
-        dataset = open_dataset(con, job.dataset, job.partitions)
+        dataset = open_dataset(job.dataset, job.partitions)
         for name in names:
             with _aside(work.store.requests_dir(job.name, name)) as folder:
                 made = _built(work, con, dataset, name, folder)
