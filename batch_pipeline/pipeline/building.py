@@ -53,7 +53,10 @@ def build_each(
         dataset = open_dataset(job.dataset, job.partitions)
         for name in names:
             try:
-                with _aside(work.store.requests_dir(job.name, name)) as folder:
+                with (
+                    job.origin.placed(("dataset",)),
+                    _aside(work.store.requests_dir(job.name, name)) as folder,
+                ):
                     made = _built(work, con, dataset, name, folder)
                     if not _is_there(work, name, made):
                         freed |= _replaced(work, name, made, folder)
