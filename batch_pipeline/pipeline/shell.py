@@ -191,16 +191,20 @@ class Pipeline:
     ) -> running.Steps:
         """Build, send, wait, collect and retry until nothing moves.
 
-        Without *wait* only build and send; then what keeps it from being sent is raised.
+        Without *wait* only build and send; then what keeps it from being sent is raised. A
+        partition whose data cannot be read is raised at the end: the others run.
         """
-        names = list(partitions)
-        self.build(names)
+        wanted = list(partitions)
+        built, unread = building.build_each(self.work, wanted)
+        if unread is not None and not built:
+            raise unread
+        names = [name for name in wanted if name in built]
         sent = self.resend(names, run_id=run_id)
-        if wait:
-            return self.follow(names, run_id=run_id, tell=tell)
-        if sent.problem is not None:
-            raise sent.problem
-        return self.steps_of(names)
+        steps = self.follow(names, run_id=run_id, tell=tell) if wait else self.steps_of(names)
+        problem = unread if wait else sent.problem or unread
+        if problem is not None:
+            raise problem
+        return steps
 
     def follow(
         self,
