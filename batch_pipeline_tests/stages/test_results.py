@@ -57,7 +57,7 @@ def test_results_have_their_columns_in_order_and_say_their_version(back: Returne
     back.land()
     schema = pq.read_schema(back.results)
     assert schema.names == ["id", *(name for name in RESULT_COLUMNS if name != "embedding")]
-    assert schema.metadata[b"batch_pipeline.results"] == b"2"
+    assert schema.metadata[b"batch_pipeline.results"] == b"3"
     assert schema.field("id").type == pa.int32()
     assert schema.field("cost_usd").type == pa.decimal128(18, 9)
     fields = {field.name: field.type for field in schema.field("output").type}
