@@ -72,8 +72,8 @@ WITH parsed AS (
     SELECT position, line, TRY(json_transform(line, '{json.dumps(reply)}')) AS reply FROM lines
 ), quoted AS (
     SELECT position, reply,
-        CASE WHEN reply.custom_id IS NOT NULL AND reply.response.status_code IS NOT NULL
-            AND reply.response.body IS NULL THEN TRY(line ->> '$.response.body') END AS quote
+        CASE WHEN reply.custom_id IS NOT NULL AND reply.response.body.model IS NULL
+            AND reply.response.body.error IS NULL THEN TRY(line ->> '$.response.body') END AS quote
     FROM parsed
 ), opened AS (
     SELECT position,

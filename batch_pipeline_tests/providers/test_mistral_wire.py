@@ -284,7 +284,6 @@ def test_a_parameter_that_is_not_taken_is_an_error_with_what_to_do(
         (EMBEDDINGS, {**PROMPT, "system": "s"}, "request.system"),
         (EMBEDDINGS, {"conversation": "c"}, "request.conversation"),
         (MODERATIONS, {**PROMPT, "output_schema": LABEL}, "request.output_schema"),
-        (OCR, {"images": [{"url": "a"}], "output_schema": LABEL}, "document_annotation_format"),
     ],
 )
 def test_a_feature_that_is_not_taken_is_an_error_with_what_to_do(
