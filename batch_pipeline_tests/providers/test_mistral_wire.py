@@ -230,6 +230,14 @@ def test_ocr_reads_one_document_or_image(attached: object, document: object) -> 
     }
 
 
+def test_ocr_annotates_its_document_by_the_schema_of_the_job() -> None:
+    job = make(OCR, request={"images": [{"url": "a"}], "output_schema": LABEL})
+    known_to_sdk(job)
+    asked = body(job)["document_annotation_format"]
+    assert isinstance(asked, dict)
+    assert asked["type"] == "json_schema"
+
+
 @pytest.mark.parametrize(
     "request_",
     [
