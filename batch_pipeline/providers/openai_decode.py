@@ -21,6 +21,7 @@ _ERROR: dict[str, object] = {  # as gateways flatten it into the body
     **dict.fromkeys(("error", "message", "detail"), "JSON"),
     **dict.fromkeys(("code", "type"), "VARCHAR"),
 }
+_FAILED = "(row_failed OR body_failed OR http IS NULL OR http NOT BETWEEN 200 AND 299)"
 _ROW, _BODY, _FLAT = "row_problem", "body_problem", "flat_problem"
 
 
@@ -88,21 +89,25 @@ WITH parsed AS (
     SELECT *, body.model AS model,
         {complaints.given("row_error")} AS row_failed,
         {complaints.given("body.error")} OR coalesce(body.object = 'error', false) AS body_failed,
-        {complaints.unwrapped("row_error")} AS {_ROW},
-        {complaints.unwrapped("body.error")} AS {_BODY},
+        CASE WHEN {complaints.given("row_error")} THEN {complaints.unwrapped("row_error")} END
+            AS {_ROW},
+        CASE WHEN {complaints.given("body.error")} THEN {complaints.unwrapped("body.error")} END
+            AS {_BODY},
         CASE WHEN body.object = 'error' OR http NOT BETWEEN 200 AND 299 THEN
             to_json({{'code': body.code, 'type': body.type, 'message': body.message,
                 'detail': body.detail}}) END AS {_FLAT}
     FROM opened
 ), fields AS ({fields}), coded AS (
     SELECT *,
-        coalesce({complaints.member(_ROW, "type")}, {complaints.member(_BODY, "type")},
-            {complaints.member(_FLAT, "type")}) AS error_type,
-        coalesce({complaints.code(_ROW)}, {complaints.code(_BODY)}, {complaints.code(_FLAT)},
-            CASE WHEN http NOT BETWEEN 200 AND 299 THEN 'http_' || http END) AS error_code,
-        coalesce({complaints.message(_ROW)}, {complaints.message(_BODY)},
+        CASE WHEN {_FAILED} THEN coalesce({complaints.member(_ROW, "type")},
+            {complaints.member(_BODY, "type")}, {complaints.member(_FLAT, "type")}) END AS error_type,
+        CASE WHEN {_FAILED} THEN coalesce({complaints.code(_ROW)}, {complaints.code(_BODY)},
+            {complaints.code(_FLAT)},
+            CASE WHEN http NOT BETWEEN 200 AND 299 THEN 'http_' || http END) END AS error_code,
+        CASE WHEN {_FAILED} THEN coalesce({complaints.message(_ROW)}, {complaints.message(_BODY)},
             {complaints.message(_FLAT)}, refusal,
-            CASE WHEN http NOT BETWEEN 200 AND 299 THEN nullif(quote, '') END) AS error_message
+            CASE WHEN http NOT BETWEEN 200 AND 299 THEN nullif(quote, '') END)
+            ELSE refusal END AS error_message
     FROM fields
 ), weighed AS (
     SELECT *,

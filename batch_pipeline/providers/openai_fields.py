@@ -102,14 +102,18 @@ _CHAT_EXTRAS = extras_sql(
             OR model LIKE '%-search-%' THEN 1 END""",
     }
 )
+_CHAT_MORE = f"""({given("message.annotations")} OR model LIKE '%-search-%'
+    OR coalesce(usage.prompt_tokens_details.audio_tokens, '0') <> '0'
+    OR coalesce(usage.completion_tokens_details.audio_tokens, '0') <> '0')"""
 _CHAT_FIELDS = f"""
     SELECT head.*,
         nullif(message.refusal, '') AS refusal,
         coalesce(nullif(message.content, ''), nullif(message.refusal, ''), tool_calls) AS said,
         len(calls) > 0 AND tool_calls IS NULL AS strange,
         false AS bare,
-        {_CHAT_UNREAD} AS unread,
-        {_CHAT_EXTRAS} AS extras,
+        CASE WHEN coalesce(message.content, '') = '' AND tool_calls IS NULL
+            THEN {_CHAT_UNREAD} END AS unread,
+        CASE WHEN {_CHAT_MORE} THEN {_CHAT_EXTRAS} END AS extras,
         choice.finish_reason AS finish_reason,
         CASE WHEN tool_calls IS NULL THEN message.content
             ELSE nullif(message.content, '') END AS text,
@@ -192,6 +196,12 @@ _RESPONSES_EXTRAS = extras_sql(
     })""",
 )
 
+# The cheap question first: most rows used nothing of the provider's.
+_RESPONSES_MORE = f"""(len(told_tools) > 0
+    OR coalesce(usage.input_tokens_details.audio_tokens, '0') <> '0'
+    OR coalesce(usage.output_tokens_details.audio_tokens, '0') <> '0'
+    OR len([item FOR item IN items IF coalesce(item.type, '') NOT IN {_FREE}]) > 0)"""
+
 # With phases named the final answer alone counts; without one the words are kept, as no success.
 _WORDS = """list_aggregate(
     [part.text FOR part IN {parts} IF part.type = 'output_text'], 'string_agg', '')"""
@@ -205,10 +215,11 @@ _RESPONSES_FIELDS = f"""
             ELSE coalesce(nullif(answered, ''), refused, tool_calls) END AS said,
         len(calls) > 0 AND tool_calls IS NULL AS strange,
         items IS NOT NULL OR body.status IS NOT NULL AS bare,
-        CASE WHEN unfinished THEN 'commentary without a final answer' ELSE
+        CASE WHEN unfinished THEN 'commentary without a final answer'
+            WHEN coalesce(answered, '') = '' AND tool_calls IS NULL THEN
             {unread_sql(_UNREAD_NAMES, known=_READ_ITEMS[:-1] + ", " + _READ_PARTS[1:])}
         END AS unread,
-        {_RESPONSES_EXTRAS} AS extras,
+        CASE WHEN {_RESPONSES_MORE} THEN {_RESPONSES_EXTRAS} END AS extras,
         CASE WHEN tool_calls IS NULL THEN coalesce(answered, spoken)
             ELSE nullif(answered, '') END AS text,
         coalesce(body.incomplete_details.reason, body.status) AS finish_reason,
