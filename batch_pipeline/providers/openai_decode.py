@@ -100,7 +100,8 @@ WITH parsed AS (
 ), fields AS ({fields}), coded AS (
     SELECT *,
         CASE WHEN {_FAILED} THEN coalesce({complaints.member(_ROW, "type")},
-            {complaints.member(_BODY, "type")}, {complaints.member(_FLAT, "type")}) END AS error_type,
+            {complaints.member(_BODY, "type")}, {complaints.member(_FLAT, "type")}
+            ) END AS error_type,
         CASE WHEN {_FAILED} THEN coalesce({complaints.code(_ROW)}, {complaints.code(_BODY)},
             {complaints.code(_FLAT)},
             CASE WHEN http NOT BETWEEN 200 AND 299 THEN 'http_' || http END) END AS error_code,
