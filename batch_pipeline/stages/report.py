@@ -201,9 +201,9 @@ def _row(line: BillLine) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def reasons(because: Mapping[str, int]) -> str:
-    """Why costs are unknown, with the rows of each reason."""
-    return "; ".join(f"{why} ({count:,})" for why, count in because.items()) or "none"
+def reasons(because: Mapping[str, int], shown: Callable[[str], str] = markdown) -> str:
+    """Why costs are unknown, with the rows of each reason; a reason may name what a line says."""
+    return "; ".join(f"{shown(why)} ({count:,})" for why, count in because.items()) or "none"
 
 
 def _count(count: int | None) -> str:
