@@ -36,6 +36,7 @@ class FailureKind(StrEnum):
     REFUSED = "refused"  # the model would not answer (refusal, content filter)
     TRUNCATED = "truncated"  # the answer hit the output limit
     INVALID = "invalid"  # the answer does not satisfy the output schema
+    EMPTY = "empty"  # answered and billed, and nothing in it that we read; the line kept
     UNREADABLE = "unreadable"  # a result line that cannot be parsed, its bytes kept
     WITHHELD = "withheld"  # not sent by a policy (budget, hold)
 

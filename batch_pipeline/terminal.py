@@ -19,7 +19,7 @@ from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line as one_line
 from batch_pipeline.shown import plain
 from batch_pipeline.stages.bill import BillLine
-from batch_pipeline.stages.report import CostReport, money, routing
+from batch_pipeline.stages.report import CostReport, money, reasons, routing
 
 _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
@@ -77,6 +77,7 @@ def facts(whole: BillLine) -> Iterator[str]:
     yield f"live       {money(whole.live_cost)} for the same tokens, {money(whole.saved)} saved"
     if whole.unknown_cost:
         yield f"unknown    {whole.unknown_cost:,} rows cost something nobody told us"
+        yield f"           {reasons(whole.unknown_because, one_line)}"
 
 
 def show_comparison(out: Console, reports: Mapping[str, CostReport]) -> None:

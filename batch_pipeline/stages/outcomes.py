@@ -19,6 +19,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from batch_pipeline.model import Observation, Shard, Usage
+from batch_pipeline.prices.columns import UNKNOWN_USAGE
 from batch_pipeline.stages import lines, longlines, validate
 from batch_pipeline.stages.absent import LINE_TOO_LONG, absence, cut_off
 from batch_pipeline.stages.lines import Files
@@ -54,6 +55,9 @@ SCHEMA = pa.schema(
             ("cache_write_1h_tokens", pa.int64()),
             ("output_tokens", pa.int64()),
             ("reasoning_tokens", pa.int64()),
+            ("service_tier", pa.string()),
+            ("extras", pa.string()),  # JSON: what was billed beside tokens, name -> count
+            ("annotations", pa.string()),  # JSON: of an OCR document and its images
             ("ended_at", pa.timestamp("us", tz="UTC")),
             ("raw", pa.string()),
         )
@@ -61,18 +65,21 @@ SCHEMA = pa.schema(
 )
 _REPEATING = [  # columns worth a dictionary
     *("partition", "shard", "provider", "model", "batch_id", "run_id", "status", "failure"),
-    *("error_code", "error_message", "finish_reason"),
+    *("error_code", "error_message", "finish_reason", "service_tier", "extras"),
 ]
 _GROUP_ROWS = 8192  # small groups: results pick single rows out of them
-_SALVAGED = pa.schema([("position", pa.int64()), ("id", pa.string()), ("raw", pa.string())])
+_SALVAGED = pa.schema(
+    [
+        *(("position", pa.int64()), ("id", pa.string())),
+        *(("raw", pa.string()), ("unreadable", pa.bool_())),
+    ]
+)
 _BLAMED = pa.schema(
     [("line", pa.int64())]
     + [(name, pa.string()) for name in ("failure", "error_code", "error_message")]
 )
 _SALVAGE = re.compile(rb'"custom_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
 _SALVAGED_AT_ONCE = 1000
-_ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid'))"
-
 
 # The line of an id decides; without one the batch's own list of problems, then its status.
 _ROWS = """
@@ -85,13 +92,13 @@ _ROWS = """
             WHEN d.position IS NOT NULL THEN d.error_code
             WHEN b.line IS NOT NULL THEN b.error_code ELSE f.error_code END AS error_code,
         CASE WHEN starts_with(s.raw, '{too_long}') THEN split_part(s.raw, '{begins}', 1)
-            WHEN s.position IS NOT NULL THEN 'The result line cannot be read; see raw.'
+            WHEN s.unreadable THEN 'The result line cannot be read; see raw.'
             WHEN d.position IS NOT NULL THEN d.error_message
             WHEN b.line IS NOT NULL THEN b.error_message ELSE f.error_message
             END AS error_message,
         d.text, d.tool_calls, NULL AS output, d.embedding, d.finish_reason, d.input_tokens,
         d.cached_input_tokens, d.cache_write_tokens, d.cache_write_1h_tokens, d.output_tokens,
-        d.reasoning_tokens,
+        d.reasoning_tokens, d.service_tier, d.extras, d.annotations,
         f.ended_at, s.raw
     FROM {requests} AS r CROSS JOIN facts AS f
     LEFT JOIN picked AS p ON p.line = r.line
@@ -180,28 +187,33 @@ def _decode(con: duckdb.DuckDBPyConnection, decode_sql: str, files: Files) -> No
 
 
 def _salvage(con: duckdb.DuckDBPyConnection, files: Files) -> int:
-    """Look again at lines that cannot be read: keep their text, and the id if it shows through."""
-    con.execute("CREATE OR REPLACE TEMP TABLE salvaged (position BIGINT, id VARCHAR, raw VARCHAR)")
-    unreadable = con.execute(
-        "SELECT position, custom_id FROM decoded WHERE failure = 'unreadable' ORDER BY position"
+    """Look again at lines that cannot be read, or hold nothing: keep their text, and their id."""
+    con.execute("""
+        CREATE OR REPLACE TEMP TABLE salvaged
+            (position BIGINT, id VARCHAR, raw VARCHAR, unreadable BOOLEAN)
+        """)
+    kept = con.execute(
+        "SELECT position, custom_id, failure = 'unreadable' FROM decoded "
+        "WHERE failure IN ('unreadable', 'empty') ORDER BY position"
     ).fetchall()
-    for start in range(0, len(unreadable), _SALVAGED_AT_ONCE):
-        some = unreadable[start : start + _SALVAGED_AT_ONCE]
-        found = lines.bytes_at(files, [position for position, _ in some])
+    for start in range(0, len(kept), _SALVAGED_AT_ONCE):
+        some = kept[start : start + _SALVAGED_AT_ONCE]
+        found = lines.bytes_at(files, [position for position, *_ in some])
         rows = [
             {
                 "position": position,
                 "id": known or _shown_id(line),
                 "raw": longlines.cut(files, position, line) or _text(line),
+                "unreadable": unreadable,
             }
-            for (position, known), line in zip(some, found, strict=True)
+            for (position, known, unreadable), line in zip(some, found, strict=True)
             if line.strip()
         ]
         table = pa.Table.from_pylist(rows, schema=_SALVAGED)
         con.register("found", table)
         con.execute("INSERT INTO salvaged FROM found")
         con.unregister("found")
-    return _count(con, "FROM salvaged")
+    return _count(con, "FROM salvaged WHERE unreadable")
 
 
 def _shown_id(line: bytes) -> str | None:
@@ -221,7 +233,7 @@ def _pick(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
         WITH ids AS (
             SELECT position, custom_id, false AS unreadable FROM decoded
             WHERE failure IS DISTINCT FROM 'unreadable'
-            UNION ALL SELECT position, id, true FROM salvaged
+            UNION ALL SELECT position, id, true FROM salvaged WHERE unreadable
         )
         SELECT position, unreadable, r.line
         FROM ids LEFT JOIN {_parquet(requests)} AS r USING (custom_id)
@@ -326,7 +338,7 @@ def _counted(
     (requests, unknown_usage, *usage) = con.execute(
         f"""
         SELECT count(*), count(*) FILTER (
-                {_ANSWERED} AND (input_tokens IS NULL OR output_tokens IS NULL)
+                {UNKNOWN_USAGE}
             ), sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT,
             sum(cache_write_tokens)::BIGINT, sum(output_tokens)::BIGINT,
             sum(reasoning_tokens)::BIGINT

@@ -17,6 +17,7 @@ from batch_pipeline.model import Destination, FailureKind
 from batch_pipeline.stages.absent import OURS_TO_READ
 from batch_pipeline.stages.aims import destinations
 from batch_pipeline.stages.columns import Numbers
+from batch_pipeline.stages.outcomefiles import outcome_rows
 from batch_pipeline.stages.twins import literal
 
 
@@ -186,10 +187,7 @@ def _latest(outcomes: Sequence[Path]) -> str:
                arg_max(coalesce(failure, ''), (attempt, coalesce(failure, ''))) AS failure,
                arg_max(coalesce(error_code, ''), (attempt, coalesce(failure, ''))) AS code,
                arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id
-        FROM (
-            SELECT NULL::VARCHAR AS error_code WHERE false
-            UNION ALL BY NAME SELECT * FROM {_parquet(outcomes, by_name=True)}
-        ) GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
+        FROM {outcome_rows(outcomes)} GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
 
 
 def _may_be_sent(retried_kinds: Sequence[str], max_attempts: int, only: Only | None) -> str:
@@ -223,7 +221,7 @@ def _among(column: str, values: Sequence[str]) -> str:
     return f"{column} IN ({', '.join(literal(value) for value in values)})"
 
 
-def _parquet(paths: Sequence[Path], *, by_name: bool = False) -> str:
+def _parquet(paths: Sequence[Path]) -> str:
     # The folder's partition=... is not asked: the column in the file is the truth.
     names = ", ".join(literal(str(path)) for path in paths)
-    return f"read_parquet([{names}], hive_partitioning = false, union_by_name = {by_name})"
+    return f"read_parquet([{names}], hive_partitioning = false)"

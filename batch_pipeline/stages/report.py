@@ -27,6 +27,13 @@ _SOURCES = {
     "batch_price": "batch_price: published batch price",
     "assumed_half": "assumed_half: half of the live price, because no batch price is published; "
     "cached input may cost more",
+    "own_table": "own_table: our own dated table, for a model that genai-prices lacks",
+    "standard_price": "standard_price: the answer says that it was served as default or standard, "
+    "so without the discount; OpenAI has been seen to say so of rows it billed at batch price: "
+    "compare with its bill",
+    "flex_price": "flex_price: served as flex",
+    "priority_price": "priority_price: served as priority",
+    "fast_price": "fast_price: served fast",
     "unknown": "unknown: no price is known for the model, so its cost is not in any sum",
 }
 _COLUMNS = (
@@ -82,6 +89,7 @@ class CostReport:
 
     def _prices(self) -> str:
         used = {line.price_source for line in self.lines}
+        used |= {source for line in self.lines for source in line.served_otherwise}
         notes = [f"- {note}" for source, note in _SOURCES.items() if source in used]
         return "\n".join([f"Prices: {self.prices_from}, as of {self.prices_on}.", *notes])
 
@@ -153,6 +161,12 @@ def _summary(line: BillLine) -> str:
             f"- **{line.unknown_cost:,} rows have an unknown cost** and are in no sum "
             f"({line.unknown_usage:,} answered without a token count)"
         )
+        facts.append(f"- Why: {reasons(line.unknown_because)}")
+    if line.older_price:
+        facts.append(
+            f"- {line.older_price:,} rows are priced by a price that is older than they are, the "
+            f"oldest of {line.price_as_of}: compare with the bill"
+        )
     return "\n".join(facts)
 
 
@@ -185,6 +199,11 @@ def _row(line: BillLine) -> str:
         markdown(line.price_source or ""),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def reasons(because: Mapping[str, int], shown: Callable[[str], str] = markdown) -> str:
+    """Why costs are unknown, with the rows of each reason; a reason may name what a line says."""
+    return "; ".join(f"{shown(why)} ({count:,})" for why, count in because.items()) or "none"
 
 
 def _count(count: int | None) -> str:

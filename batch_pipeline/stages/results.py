@@ -30,6 +30,7 @@ from batch_pipeline.stages.landing import (
     landed_block,
     result_schema,
 )
+from batch_pipeline.stages.outcomefiles import outcome_rows
 from batch_pipeline.stages.tables import rows_within, write_groups
 from batch_pipeline.stages.twins import literal
 from batch_pipeline.wholefile import written_aside
@@ -37,7 +38,8 @@ from batch_pipeline.wholefile import written_aside
 _BLOCK_ROWS = 1 << 14
 _REPEATING = [
     *("status", "failure", "error_code", "error_message", "finish_reason", "provider", "model"),
-    *("batch_id", "run_id", "price_source"),
+    *("batch_id", "run_id", "service_tier", "extras", "cost_unknown", "price_source"),
+    "price_as_of",
 ]
 
 
@@ -133,7 +135,7 @@ def _places(con: duckdb.DuckDBPyConnection, requests: Path, outcomes: Sequence[P
                 SELECT md5_number(custom_id || ' ' || content_hash) AS id,
                     ((status = 'succeeded')::BIGINT << 62) | (least(attempt, 4095)::BIGINT << 50)
                     | (file << {ROW_BITS}) | file_row_number AS place
-                FROM {_parquet(outcomes)} JOIN files ON name = filename
+                FROM {outcome_rows(outcomes, placed=True)} JOIN files ON name = filename
             )
             SELECT ord, max(place) AS place
             FROM answers JOIN asked USING (id) GROUP BY ord
@@ -180,7 +182,7 @@ def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tu
     if not outcomes:
         return []
     return con.execute(
-        f"SELECT DISTINCT provider, model FROM {_parquet(outcomes)} WHERE model IS NOT NULL"
+        f"SELECT DISTINCT provider, model FROM {outcome_rows(outcomes)} WHERE model IS NOT NULL"
     ).fetchall()
 
 

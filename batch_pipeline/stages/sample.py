@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from batch_pipeline.prices.find import Prices
-from batch_pipeline.stages.twins import literal
+from batch_pipeline.stages.outcomefiles import outcome_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,7 @@ def sample(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> Sample:
     """Read the *outcomes* files."""
     if not outcomes:
         return Sample(0)
-    names = ", ".join(literal(str(path)) for path in outcomes)
-    rows = f"read_parquet([{names}], hive_partitioning = false)"
+    rows = outcome_rows(outcomes)
     kinds = con.execute(f"SELECT failure, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall()
     known = f"{rows} WHERE input_tokens IS NOT NULL AND output_tokens IS NOT NULL"
     means = con.execute(f"SELECT avg(input_tokens), avg(output_tokens) FROM {known}").fetchall()[0]
