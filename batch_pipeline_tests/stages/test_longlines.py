@@ -59,9 +59,9 @@ def test_a_long_line_of_nobody_is_kept_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_many_lines_that_are_too_much_together_are_read_apart(tmp_path: Path) -> None:
-    """DuckDB takes thirty times the bytes of an Anthropic line, for each at the same time."""
+    """DuckDB takes many times the bytes of an Anthropic line, for each at the same time."""
     con = duckdb.connect(config={"memory_limit": "100MB", "threads": 2})
-    text = "word " * (2 * MEGABYTE // 5)
+    text = "word " * (MEGABYTE // 5)
     file = tmp_path / "a.jsonl"
     said = (
         '{"custom_id":"row-%d","result":{"type":"succeeded","message":{"model":"m","content":'
