@@ -22,10 +22,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from batch_pipeline import apart, jobfile
+from batch_pipeline import apart, jobfile, terminal
 from batch_pipeline.errors import BatchPipelineError, UsageError
 from batch_pipeline.model import FailureKind
-from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.pipeline import Pipeline, standing
 from batch_pipeline.pipeline.checking import doubts
 from batch_pipeline.pipeline.running import Steps, Tell
 from batch_pipeline.pipeline.trouble import said
@@ -33,10 +33,10 @@ from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.stages.shards import Only
 from batch_pipeline.terminal import (
     PlainFormatter,
-    notes,
     say,
     show_report,
-    steps_table,
+    show_status,
+    show_stopped,
     why_not_done,
 )
 
@@ -123,13 +123,8 @@ def status(
         if as_json:
             _print_json({"job": shell.job.name, **shell.standing(steps)})
             return
-        _out.print(steps_table(steps))
-        for line in notes(steps):
-            say(_out, line)
-        shards = [shard for shard in shell.shards(names) if shard.message]
-        for shard in shards:
-            text = f"shard {shard.shard_id} ({shard.state.value}): {shard.message}"
-            say(_out, text)
+        now, skews = shell.work.now(), shell.skews()
+        show_status(_out, steps, shell.shards(names), now=now, skews=skews)
 
 
 @app.command()
@@ -230,17 +225,18 @@ def cancel(
 ) -> None:
     """Take back what was not sent, ask the provider to stop the rest; finished rows stay yours.
 
-    Nothing is sent for these partitions until somebody asks for it again.
+    Nothing is sent for these partitions until somebody asks for it again. Exit code 1 when the
+    provider would not stop a batch; the message says which, and why.
     """
     with _opened(job) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
-        stopped = shell.cancel(names)
+        stopped = shell.stop(names)
         if as_json:
-            _print_json({"job": shell.job.name, "cancelled": [one.shard_id for one in stopped]})
-            return
-        for shard in stopped:
-            say(_out, f"shard {shard.shard_id}: {shard.requests} requests, {shard.state.value}")
-        say(_out, f"{len(stopped)} shards asked to stop; `run` collects what was finished.")
+            _print_json({"job": shell.job.name, **standing.of_stopped(stopped)})
+        else:
+            show_stopped(_out, stopped)
+        if stopped.refused or (stopped.foreign and not stopped.shards):
+            raise typer.Exit(Exit.ERROR)
 
 
 @app.command()
@@ -344,7 +340,7 @@ def _finish(
         cost = None if made is None else json.loads(made.to_json())
         _print_json({"job": shell.job.name, **standing, "report": cost})
     else:
-        _out.print(steps_table(steps))
+        _out.print(terminal.steps_table(steps))
         if made is not None:
             show_report(_out, made)
     if waited and any(step is not Step.DONE for step, _ in steps.values()):

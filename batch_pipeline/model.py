@@ -54,6 +54,14 @@ class ShardState(StrEnum):
     IN_DOUBT = "in_doubt"  # sent perhaps, not found yet; looked for again, never sent blindly
 
 
+class Missed(StrEnum):
+    """What of a shard's batch is not there, or does not come; see policy/absence.py."""
+
+    BATCH = "batch"  # the provider says that it has no such batch
+    ANSWERS = "answers"  # it has the batch, and not the file of its answers
+    END = "end"  # the batch has outlived its window by far and does not end
+
+
 IN_FLIGHT = frozenset(
     {ShardState.PLANNED, ShardState.SUBMITTING, ShardState.SUBMITTED}
     | {ShardState.ENDED, ShardState.IN_DOUBT, ShardState.FAILED}
@@ -189,7 +197,7 @@ class Observation:
     created_at: datetime
     ended_at: datetime | None = None
     expires_at: datetime | None = None
-    results_until: datetime | None = None  # when the provider forgets the answers, if it said so
+    results_until: datetime | None = None  # when the provider forgets the answers
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
@@ -229,6 +237,11 @@ class Shard:
     tries: int = 0  # creates that were refused or turned out not to have happened
     not_before: datetime | None = None
     message: str | None = None
+    missed: Missed | None = None
+    missed_since: datetime | None = None  # by the provider's clock
+    looks: int = 0  # how often it was missed since then
+    look_at: datetime | None = None  # when we look again; None with `missed`: never
+    doubted_at: datetime | None = None  # when it was last left open whether there is a batch
     created_at: datetime | None = None
     submitted_at: datetime | None = None
     remote: Observation | None = None
@@ -277,6 +290,8 @@ class PartitionSummary:
     next_look: datetime | None = None
     expires_at: datetime | None = None
     results_until: datetime | None = None
+    ended_at: datetime | None = None  # of the batch whose answers wait longest
+    looks: int = 0  # in vain, at what is missed
     canaries: dict[ShardState, int] = field(default_factory=dict)  # of the whole job, not collected
 
 

@@ -13,6 +13,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 
 from batch_pipeline.heeding import heeded
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
 
 with warnings.catch_warnings():  # typer asks click for names that click means to drop
@@ -231,7 +233,9 @@ def test_an_unknown_model_is_said_in_the_providers_words(world: World, typed: Ty
     assert typed("run", "JOB", "--json").document["failed"] == 5
 
 
-def test_a_blocked_partition_is_an_error_that_says_why(world: World, typed: Type) -> None:
+def test_answers_that_are_not_found_are_waited_for_until_a_person_gives_them_up(
+    world: World, typed: Type
+) -> None:
     typed("run", "JOB", "--no-wait")
     world.sim.advance(30)
     with world.open() as shell:
@@ -239,11 +243,22 @@ def test_a_blocked_partition_is_an_error_that_says_why(world: World, typed: Type
         remote = shell.shards()[0].remote
         assert remote is not None
         shell.work.client("openai").delete_file(str(remote.output_file_id))
+    hours = iter(range(100))  # of looking in vain
+    with Pipeline.open(
+        world.job(),
+        env=world.env,
+        settings=world.settings,
+        now=lambda: world.now() + timedelta(hours=next(hours)),
+    ) as shell:
+        while shell.steps()[DAY][0] is not Step.BLOCKED:
+            shell.collect([DAY])
+            world.sim.advance(3600)
     told = typed("run", "JOB")
     assert told.code == 1
     assert f"{DAY} is blocked: " in told.err
     assert "retry --lost" in told.err
     assert "retry --lost" in typed("status", "JOB").out
+    assert len(world.batches) == 1
     assert typed("retry", "JOB", "--lost", "--json").document["succeeded"] == 5
 
 

@@ -1,17 +1,20 @@
 """Asset checks on `results`, one evaluation per partition, also in a run over many."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 import dagster as dg
 
-from batch_pipeline.model import PartitionCounts
+from batch_pipeline.model import PartitionCounts, PartitionSummary
 from batch_pipeline.orchestration.metadata import failed_ratio
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.spec import BatchJob
 
 ACCOUNTED_FOR, FAILED_RATIO = "every_request_accounted_for", "failed_ratio"
+IN_TIME = "answers_fetched_in_time"
 
 
 def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:
@@ -32,13 +35,20 @@ def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:
             description=f"At most {job.max_failed_ratio:.1%} of the rows failed "
             "(`max_failed_ratio` of the job file). Rows that go again may still mend it.",
         ),
+        dg.AssetCheckSpec(
+            IN_TIME,
+            asset=key,
+            partitions_def=cut,
+            description="No answers wait at the provider that it deletes soon. The watch tells "
+            "when a quarter of the time is left: six hours at Mistral, a week elsewhere.",
+        ),
     ]
 
 
 def evaluations(
     job: BatchJob, shell: Pipeline, partitions: Iterable[str]
 ) -> list[dg.AssetCheckEvaluation]:
-    """Both checks of each of the partitions that has landed, be it before this run.
+    """The checks of each of the partitions that has landed, be it before this run.
 
     A run plans them for every partition of its stretch, and shows one left out as skipped.
     Dagster's own AssetCheckResult would make one evaluation for the whole range of a run.
@@ -53,6 +63,7 @@ def evaluations(
             continue
         counts, rows = steps[name][1].counts, pq.read_metadata(path).num_rows
         found += [accounted_for(job, counts, rows), _failed_ratio(job, counts)]
+        found.append(in_time(job, steps[name][1], now=shell.work.now()))
     return found
 
 
@@ -84,6 +95,26 @@ def accounted_for(job: BatchJob, counts: PartitionCounts, rows: int) -> dg.Asset
             "rows": rows,
             "not_accounted_for": counts.requests - min(rows, known),
         },
+    )
+
+
+def in_time(job: BatchJob, summary: PartitionSummary, *, now: datetime) -> dg.AssetCheckEvaluation:
+    """Whether answers of the partition must be fetched soon."""
+    until, late = summary.results_until, runs_out(summary, now=now)
+    if until is None:
+        said = "No answers wait at the provider."
+    else:
+        kept = f"Answers wait at the provider, which keeps them until {until:%Y-%m-%d %H:%M} UTC."
+        said = told(until, now=now) if late else kept
+    hours = {} if until is None else {"hours_left": (until - now).total_seconds() / 3600}
+    return _evaluation(
+        job,
+        summary.counts,
+        IN_TIME,
+        passed=not late,
+        severity=dg.AssetCheckSeverity.WARN,
+        said=said,
+        numbers=hours,
     )
 
 

@@ -13,7 +13,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 
 from batch_pipeline.errors import BatchPipelineError, ProviderError
 from batch_pipeline.model import Shard, ShardState
-from batch_pipeline.orchestration import progress
+from batch_pipeline.orchestration import checks, progress
 from batch_pipeline.orchestration.asking import MOST_RUNS, Asked, asked
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.pipeline.fetching import another_account
@@ -49,20 +49,29 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
                 context.log.warning(str(error))
             steps = shell.steps()
             blocked = any(step is Step.BLOCKED for step, _ in steps.values())
-            stuck = shell.shards(states=[ShardState.FAILED]) if blocked else []
-            now = shell.work.now()
+            open_still = [ShardState.SUBMITTED, ShardState.ENDED]
+            told = [shard for shard in shell.shards(states=open_still) if shard.message]
+            stuck = [*(shell.shards(states=[ShardState.FAILED]) if blocked else []), *told]
+            now, skews = shell.work.now(), shell.skews()
             found = asked(context.instance, job, steps, now=now)
         requests = found.runs[:MOST_RUNS]
         if trouble is not None and not requests and not _passes(trouble):
             raise trouble
-        news, cursor = progress.news(context.cursor, steps)
+        news, cursor = progress.news(context.cursor, steps, now=now)
+        events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = [
+            progress.observation(job, name, *steps[name]) for name in news
+        ]
+        events += [
+            checks.in_time(job, steps[name][1], now=now)
+            for name in news
+            if steps[name][1].results_until is not None
+        ]
+        standing = progress.standing(steps, stuck, now=now, skews=skews)
         return dg.SensorResult(
             run_requests=requests,
-            asset_events=[progress.observation(job, name, *steps[name]) for name in news],
+            asset_events=events,
             cursor=cursor,
-            skip_reason=None
-            if requests
-            else _reason(progress.standing(steps, stuck, now=now), found, trouble, foreign, odd),
+            skip_reason=None if requests else _reason(standing, found, trouble, foreign, odd),
         )
 
     return watch

@@ -15,15 +15,17 @@ from batch_pipeline.errors import NotFound, ProviderError, Refused, StoreError, 
 from batch_pipeline.model import (
     BatchProblem,
     FailureKind,
+    Missed,
     PartitionCounts,
     RemoteStatus,
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import fetching
+from batch_pipeline.pipeline import fetching, looking
 from batch_pipeline.pipeline.fetching import Fetched
 from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.absence import is_due
 from batch_pipeline.policy.fetching import is_given_up, next_look
 from batch_pipeline.stages.absent import is_about_all
 from batch_pipeline.stages.outcomes import OutcomesDecoded, decode_shard, with_missing_rows
@@ -191,18 +193,13 @@ def outcome_files(work: Workplace, partition: str) -> list[Path]:
 def _collect_shard(work: Workplace, shard: Shard) -> OutcomesDecoded | None:
     if shard.state is not ShardState.ENDED:  # another run has done it meanwhile
         return None
-    if shard.not_before is not None and work.now() < shard.not_before:  # it was short a moment ago
+    waits = shard.not_before is not None and not is_due(shard.not_before, now=work.now())
+    if waits:  # it was short, or not there, a moment ago
         return None
     try:
         found = fetching.fetch(work, shard)
     except NotFound as error:
-        work.ledger.failed(
-            shard.shard_id,
-            message=f"results are lost: {error} "
-            "`batch-pipeline retry --lost` sends its rows again, at their full price.",
-            now=work.now(),
-            batch_id=shard.batch_id,
-        )
+        looking.missed(work, shard, Missed.ANSWERS, str(error))
         return None
     if found.short is not None:
         since = work.ledger.cuts.since(shard) or work.now()

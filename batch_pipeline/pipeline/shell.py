@@ -148,6 +148,10 @@ class Pipeline:
 
     def cancel(self, partitions: Sequence[str] | None = None) -> list[Shard]:
         """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
+        return self.stop(partitions).shards
+
+    def stop(self, partitions: Sequence[str] | None = None) -> stopping.Stopped:
+        """`cancel`, with what was refused and why."""
         return stopping.cancel(self.work, partitions)
 
     def resend(
@@ -257,7 +261,12 @@ class Pipeline:
 
     def standing(self, steps: running.Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""
-        return standing.of(steps, self.shards(list(steps)))
+        work = self.work
+        return standing.of(steps, self.shards(list(steps)), now=work.now(), skews=self.skews())
+
+    def skews(self) -> dict[str, float]:
+        """How many seconds our clock was ahead of a provider's, where they were far apart."""
+        return self.work.ledger.absences.skews()
 
     def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
         """Each partition's own report, written to the store; then the job's."""

@@ -99,6 +99,17 @@ class Workplace:
             self._clients[provider] = made
         return self._clients[provider]
 
+    def there(self, provider: str) -> datetime:
+        """The provider's own time, as its last answer told it; ours before it told any.
+
+        Ask right after a call: what a provider says of its windows is judged by its clock.
+        """
+        return self.client(provider).clock.now() or self.now()
+
+    def tells_time(self, provider: str) -> bool:
+        """Whether the provider told its time at all."""
+        return self.client(provider).clock.now() is not None
+
     def made_client(self, provider: str) -> Client | None:
         """The client if something needed it already: some things are no reason to make one."""
         return self._clients.get(provider)

@@ -34,6 +34,7 @@ from batch_pipeline.providers.landing import landing, readable_error
 from batch_pipeline.providers.listing import item, read
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Known, Odd, ignored
+from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.providers.trust import certificates
 
 _BATCHES = "/v1/messages/batches"
@@ -59,6 +60,8 @@ class AnthropicClient:
     No redirect is followed and no `results_url` is read: the key goes to the base URL alone.
     """
 
+    names_batches = False  # there is no metadata
+
     def __init__(
         self,
         key: str,
@@ -72,13 +75,16 @@ class AnthropicClient:
         headers = {"anthropic-version": API_VERSION}
         if workspace is not None:
             headers["anthropic-workspace-id"] = workspace
+        http = anthropic.DefaultHttpxClient(verify=certificates(), follow_redirects=False)
+        self.clock = Clock()
+        self.clock.listen(http)
         self._sdk = anthropic.Anthropic(
             api_key=key,
             base_url=base_url,
             max_retries=0,
             timeout=_timeout(self._patience.answer),
             default_headers=headers,
-            http_client=anthropic.DefaultHttpxClient(verify=certificates(), follow_redirects=False),
+            http_client=http,
         )
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
         self._host = self._sdk.base_url.host
@@ -153,7 +159,7 @@ class AnthropicClient:
         for seen in self.observe(since=since - _CLOCK_MARGIN, odd=unread.append):
             if seen.batch_id in known.batch_ids or seen.total != shard.requests:
                 continue
-            first = self._first_id(seen) if seen.status in TERMINAL else None
+            first = self.first_id(seen)
             if first is None:
                 open_still.append(seen.batch_id)
             elif known.is_ours(first):
@@ -168,8 +174,10 @@ class AnthropicClient:
             )
         return None
 
-    def _first_id(self, seen: Observation) -> str | None:
-        """The custom_id of the batch's first result; None when nobody can read it (any more)."""
+    def first_id(self, seen: Observation) -> str | None:
+        """The custom_id of the batch's first result; see the protocol."""
+        if seen.status not in TERMINAL:
+            return None
         try:
             line = self._patience.call(lambda: self._first_line(seen.batch_id))
             return msgspec.json.decode(line, type=answers.Line).custom_id

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from batch_pipeline.model import Observation, RemoteStatus
+from batch_pipeline.providers.anthropic_facts import RESULT_DAYS
 from batch_pipeline.providers.listing import Page, first_time
 
 __all__ = ["ENDED", "Batch", "Deleted", "Line", "Page", "observation"]
 
 ENDED = "ended"
 _WINDOW = timedelta(hours=24)
+_KEPT = timedelta(days=RESULT_DAYS)  # from its creation, not from its end
 
 
 class _Counts(msgspec.Struct):
@@ -55,8 +57,10 @@ def observation(batch: Batch) -> Observation:
     results keep their id, so that fetching them says that they are gone.
     """
     counts = batch.request_counts
+    over = batch.processing_status == ENDED
     failed = counts.errored + counts.canceled + counts.expired
     ended, expires = _utc(batch.ended_at), _utc(batch.expires_at)
+    made = _utc(batch.created_at) or (None if expires is None else expires - _WINDOW)
     return Observation(
         batch_id=batch.id,
         status=_status(batch),
@@ -64,13 +68,12 @@ def observation(batch: Batch) -> Observation:
         total=counts.processing + counts.succeeded + failed,
         completed=counts.succeeded,
         failed=failed,
-        created_at=first_time(
-            _utc(batch.created_at), ended, None if expires is None else expires - _WINDOW
-        ),
+        created_at=first_time(made, ended),
         ended_at=ended,
         expires_at=expires,
+        results_until=made + _KEPT if over and made is not None else None,
         input_file_id="",
-        output_file_id=batch.id if batch.processing_status == ENDED else None,
+        output_file_id=batch.id if over else None,
         error_file_id="",
     )
 

@@ -37,6 +37,7 @@ from batch_pipeline.providers.mistral_facts import USUAL_HOURS
 from batch_pipeline.providers.mistral_listing import PAGE, listed
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Known, Odd, ignored
+from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.providers.trust import certificates
 
 BASE_URL = "https://api.mistral.ai"
@@ -65,6 +66,8 @@ class MistralClient:
     The SDK never retries: what may be made again goes through *patience*, a create never does.
     """
 
+    names_batches = True
+
     def __init__(
         self, key: str, *, base_url: str = BASE_URL, patience: Patience | None = None
     ) -> None:
@@ -75,6 +78,8 @@ class MistralClient:
             verify=certificates(),
             event_hooks={"request": [_connect_soon], "response": [_read_refusal]},
         )
+        self.clock = Clock()
+        self.clock.listen(self._http)
         weakref.finalize(self, self._http.close)  # the SDK closes only what it made itself
         sdk = Mistral(
             api_key=key,
@@ -193,6 +198,10 @@ class MistralClient:
             if seen.metadata.get("intent") == intent:
                 return seen
         check_unread("mistral", shard, unread)
+        return None
+
+    def first_id(self, seen: Observation) -> str | None:  # noqa: ARG002 - see below
+        """None: a job carries its shard's intent, and nobody need look into its answers."""
         return None
 
     def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:

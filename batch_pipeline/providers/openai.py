@@ -71,6 +71,8 @@ class OpenAIClient:
         self._sdk = account.sdk
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
         self.account = account.digest
+        self.clock = account.clock
+        self.names_batches = account.service is None  # a service may drop metadata
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, patience: Patience | None = None) -> OpenAIClient:
@@ -203,8 +205,8 @@ class OpenAIClient:
         """The batch with the shard's intent, created after *since* (clocks may differ a little).
 
         None is said only after the whole listing until then was read; any error is raised. A
-        service may not keep metadata: then a batch of as many requests that is nobody's is
-        Undecided.
+        service may not keep metadata: then the first result of a batch of as many requests that
+        is nobody's tells, and while there is none it is Undecided.
         """
         intent = _metadata(shard)["intent"]
         unsaid: str | None = None
@@ -212,16 +214,47 @@ class OpenAIClient:
         for seen in self.observe(since=since - _CLOCK_MARGIN, odd=unread.append):
             if seen.metadata.get("intent") == intent:
                 return seen
-            if not seen.metadata and seen.batch_id not in known.batch_ids:
-                unsaid = seen.batch_id if seen.total in {0, shard.requests} else unsaid
+            if self.names_batches or seen.metadata or seen.batch_id in known.batch_ids:
+                continue
+            if seen.total in {0, shard.requests}:
+                first = self.first_id(seen)
+                if first is not None and known.is_ours(first):
+                    return seen
+                unsaid = seen.batch_id if first is None else unsaid
         check_unread(self._whose.voice.name, shard, unread)
-        if unsaid is not None and self._whose.service is not None:
+        if unsaid is not None:
             raise Undecided(
                 f"{self._whose.voice.name}: batch {unsaid} carries no metadata and may be shard "
                 f"{shard.shard_id}. Nothing is sent again while it may be: compare the two at the "
                 "service."
             )
         return None
+
+    def first_id(self, seen: Observation) -> str | None:
+        """The custom_id of the batch's first result; see the protocol."""
+        file_id = seen.output_file_id or seen.error_file_id
+        if seen.status not in TERMINAL or not file_id:
+            return None
+        try:
+            line = self._patience.call(lambda: self._first_line(file_id))
+            return msgspec.json.decode(line, type=answers.Line).custom_id
+        except (NotFound, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    def _first_line(self, file_id: str) -> bytes:
+        line = bytearray()
+        try:
+            with self._sdk.files.with_streaming_response.content(file_id) as answer:
+                for piece in answer.iter_bytes():
+                    line += piece
+                    if b"\n" in piece:  # the rest is not ours to pay for: hang up
+                        break
+        except errors.FAILURES as error:
+            cut = errors.said(error, self._whose.scrub)
+        else:
+            return bytes(line.split(b"\n", 1)[0])
+        what = f"look at the first result in file {file_id}"
+        raise self._whose.voice.error(errors.failure(cut), what, cut)
 
     def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
         """Every batch of the account created after *since*, newest first, page by page."""

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Usage
+from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus, Usage
 from batch_pipeline.providers.listing import Page, first_time, unix
+from batch_pipeline.providers.openai_facts import RESULT_DAYS
 
-__all__ = ["Batch", "File", "Page", "observation"]
+__all__ = ["Batch", "File", "Line", "Page", "observation"]
 
 _STATUS = {
     "validating": RemoteStatus.VALIDATING,
@@ -21,6 +22,7 @@ _STATUS = {
     "expired": RemoteStatus.EXPIRED,
     "cancelled": RemoteStatus.CANCELLED,
 }
+_KEPT = timedelta(days=RESULT_DAYS)
 
 
 class _Counts(msgspec.Struct):
@@ -83,15 +85,22 @@ class File(msgspec.Struct):
     status: str | None = None
 
 
+class Line(msgspec.Struct):
+    """Whose result a line is."""
+
+    custom_id: str
+
+
 def observation(batch: Batch) -> Observation:
     """What the batch object says, in our words."""
     counts = batch.request_counts or _Counts()
     endings = (batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at)
     ended = next((unix(ending) for ending in endings if ending), None)
     expires = unix(batch.expires_at)
+    status = _STATUS.get(batch.status.lower(), RemoteStatus.UNKNOWN)
     return Observation(
         batch_id=batch.id,
-        status=_STATUS.get(batch.status.lower(), RemoteStatus.UNKNOWN),
+        status=status,
         raw_status=batch.status,
         total=counts.total or 0,
         completed=counts.completed or 0,
@@ -99,6 +108,7 @@ def observation(batch: Batch) -> Observation:
         created_at=first_time(unix(batch.created_at), ended, _a_window_before(expires)),
         ended_at=ended,
         expires_at=expires,
+        results_until=ended + _KEPT if ended and status in TERMINAL else None,
         input_file_id=batch.input_file_id or None,
         output_file_id=batch.output_file_id or None,
         error_file_id=batch.error_file_id or None,

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from batch_pipeline.model import Envelope, Hole, Limits, Observation, Shard, Tree
 from batch_pipeline.providers.capabilities import Capabilities
+from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.spec import BatchJob, Target
 
 __all__ = ["Client", "Codec", "Envelope", "Hole", "Known", "Odd", "Tree", "ignored"]
@@ -68,6 +69,10 @@ class Client(Protocol):
 
     account: str
     """A short hash of the key and base URL: who owns a batch; never the key."""
+    clock: Clock
+    """The provider's own time, as far as it has told it."""
+    names_batches: bool
+    """Whether every batch surely carries its shard's intent, so that `find` sees it by name."""
 
     def upload(self, lines: Path, *, name: str) -> str | None:
         """Stream the file to the provider and return its file id; may be called again.
@@ -88,6 +93,13 @@ class Client(Protocol):
         """The shard's batch among those created after *since*; None when there surely is none.
 
         Raises Undecided when a batch may be it and nobody can tell yet.
+        """
+        ...
+
+    def first_id(self, seen: Observation) -> str | None:
+        """The custom_id of a batch's first result: whose it is, where no name tells.
+
+        None while it has none, and when nobody can read it (any more).
         """
         ...
 

@@ -14,6 +14,7 @@ import duckdb
 
 from batch_pipeline.prices.find import PACKAGE, Prices
 from batch_pipeline.shown import markdown
+from batch_pipeline.stages.beside import Beside, lines, told
 from batch_pipeline.stages.bill import BillLine, bill, total
 from batch_pipeline.stages.routed import Routed, routed
 from batch_pipeline.wholefile import written_aside
@@ -52,6 +53,7 @@ class CostReport:
     prices_from: str = PACKAGE
     simulated: bool = False
     routed: Routed | None = None  # where the job has several targets
+    beside: tuple[Beside, ...] = ()  # batches of which no result came
 
     @property
     def total(self) -> BillLine:
@@ -71,6 +73,7 @@ class CostReport:
             "prices_on": self.prices_on.isoformat(),
             "total": _record(self.total),
             "routing": self.routed and {**asdict(self.routed), "saved": self.routed.saved},
+            "batches_beside": [asdict(batch) for batch in self.beside],
             "lines": self.rows(),
         }
         return json.dumps(report, indent=2, default=str) + "\n"
@@ -78,7 +81,8 @@ class CostReport:
     def to_markdown(self) -> str:
         """A page: the totals, then one row per partition and model."""
         parts = [f"# Cost of {markdown(self.job)}", _SIMULATED if self.simulated else ""]
-        parts += [_summary(self.total), routing(self.routed), _table(self.lines), self._prices()]
+        parts += [_summary(self.total), told(self.beside), routing(self.routed)]
+        parts += [_table(self.lines), self._prices()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def write(self, folder: Path) -> None:
@@ -103,19 +107,27 @@ def cost_report(  # noqa: PLR0913 - what a report is made from, each named by it
     priced: Prices,
     simulated: bool = False,
     targets: Sequence[tuple[str, str]] = (),
+    beside: Sequence[Beside] = (),
 ) -> CostReport:
     """The report over *results* (partition -> RESULTS file) and all *outcomes* they came from.
 
     Every attempt is billed, also those whose answer is in no result. *simulated* puts a banner
-    over amounts that nobody pays; *targets* (provider, model) are those rules chose among.
+    over amounts that nobody pays; *targets* (provider, model) are those rules chose among;
+    *beside* are batches whose answers nobody has.
     """
+    sent = [*bill(con, results=results, outcomes=outcomes, priced=priced), *lines(beside, results)]
     return CostReport(
         job=job,
-        lines=bill(con, results=results, outcomes=outcomes, priced=priced),
+        lines=tuple(sorted(sent, key=lambda line: (line.partition, *_name(line)))),
         prices_on=priced.on.date(),
         simulated=simulated,
         routed=routed(con, targets=targets, partitions=results, outcomes=outcomes, priced=priced),
+        beside=tuple(beside),
     )
+
+
+def _name(line: BillLine) -> tuple[str, str]:
+    return line.provider or "", line.model or ""
 
 
 def routing(found: Routed | None, shown: Callable[[str], str] = markdown) -> str:
