@@ -32,13 +32,7 @@ _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
 _REASONS = 5
 _UNTOLD = "`batch-pipeline status` shows where its shards are."
-_TELLING = {
-    ShardState.SUBMITTED,
-    ShardState.FAILED,
-    ShardState.IN_DOUBT,
-    ShardState.PLANNED,
-    ShardState.ENDED,
-}
+_TELLING = set(ShardState) - {ShardState.COLLECTED, ShardState.CANCELLED}
 _NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
 
 

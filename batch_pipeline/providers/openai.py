@@ -31,6 +31,7 @@ from batch_pipeline.providers.landing import landing, readable_error
 from batch_pipeline.providers.listing import check_unread, item, read
 from batch_pipeline.providers.openai_account import Account, of_openai, of_service, silence
 from batch_pipeline.providers.openai_azure import batch_endpoint
+from batch_pipeline.providers.openai_naming import first_id, metadata_of
 from batch_pipeline.providers.openai_trial import check_page, on_trial
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Known, Odd, ignored
@@ -42,7 +43,6 @@ _CLOCK_MARGIN = timedelta(minutes=10)  # how far OpenAI's clock and ours may be 
 _UPLOAD_SECONDS = 600.0  # after its last byte a large file is digested in silence
 _PAGE = 100  # batches a page, the most there are
 _PIECE = 1 << 20  # bytes of a download in memory at a time
-_LONGEST_VALUE = 512  # characters of a metadata value
 
 _log = logging.getLogger(__name__)
 _Parsed = TypeVar("_Parsed", bound=msgspec.Struct)
@@ -187,7 +187,7 @@ class OpenAIClient:
             self._patience.sleep(wait)
 
     def _create_once(self, shard: Shard, file_id: str) -> Observation:
-        metadata, endpoint = _metadata(shard), batch_endpoint(shard.endpoint, self._whose.service)
+        metadata, endpoint = metadata_of(shard), batch_endpoint(shard.endpoint, self._whose.service)
         batch = self._ask(
             f"create of a batch for shard {shard.shard_id} from file {file_id}",
             lambda: self._sdk.batches.with_raw_response.create(
@@ -208,7 +208,7 @@ class OpenAIClient:
         service may not keep metadata: then the first result of a batch of as many requests that
         is nobody's tells, and while there is none it is Undecided.
         """
-        intent = _metadata(shard)["intent"]
+        intent = metadata_of(shard)["intent"]
         unsaid: str | None = None
         unread: list[bytes] = []
         for seen in self.observe(since=since - _CLOCK_MARGIN, odd=unread.append):
@@ -236,25 +236,9 @@ class OpenAIClient:
         if seen.status not in TERMINAL or not file_id:
             return None
         try:
-            line = self._patience.call(lambda: self._first_line(file_id))
-            return msgspec.json.decode(line, type=answers.Line).custom_id
+            return self._patience.call(lambda: first_id(self._whose, file_id))
         except (NotFound, msgspec.MsgspecError, UnicodeDecodeError):
             return None
-
-    def _first_line(self, file_id: str) -> bytes:
-        line = bytearray()
-        try:
-            with self._sdk.files.with_streaming_response.content(file_id) as answer:
-                for piece in answer.iter_bytes():
-                    line += piece
-                    if b"\n" in piece:  # the rest is not ours to pay for: hang up
-                        break
-        except errors.FAILURES as error:
-            cut = errors.said(error, self._whose.scrub)
-        else:
-            return bytes(line.split(b"\n", 1)[0])
-        what = f"look at the first result in file {file_id}"
-        raise self._whose.voice.error(errors.failure(cut), what, cut)
 
     def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
         """Every batch of the account created after *since*, newest first, page by page."""
@@ -401,18 +385,3 @@ class OpenAIClient:
         _log.info(
             message, extra={"provider": self._whose.voice.name, "account": self.account, **fields}
         )
-
-
-def _metadata(shard: Shard) -> dict[str, str]:
-    """What the batch carries, so that it can be found again by its intent."""
-    if not shard.intent:
-        raise ValueError(
-            f"shard {shard.shard_id} has no intent: record one in the ledger before it is sent."
-        )
-    carried = {
-        "intent": shard.intent,
-        "job": shard.job,
-        "shard": shard.shard_id,
-        "attempt": str(shard.attempt),
-    }
-    return {name: value[:_LONGEST_VALUE] for name, value in carried.items()}
