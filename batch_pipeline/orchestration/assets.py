@@ -102,10 +102,16 @@ def _requests(job: BatchJob) -> dg.AssetsDefinition:
 def _batches(job: BatchJob) -> dg.AssetsDefinition:
     # With a code version, Dagster takes what was sent for unchanged when a run sends nothing more,
     # so results do not look out of step with partitions that a retry merely passed over.
-    @dg.asset(**describing.common(job, "batches", after="requests"), code_version=job.version)
+    spec = checks.in_time_spec(job)
+
+    @dg.asset(
+        **describing.common(job, "batches", after="requests"),
+        code_version=job.version,
+        check_specs=[spec],
+    )
     def batches(
         context: dg.AssetExecutionContext, config: BatchesConfig, pipeline: PipelineResource
-    ) -> None:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
         names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
             only = config.only()
@@ -122,9 +128,12 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
             if sent.problem is not None and not waiting_helps(sent.problem):
                 raise sent.problem
             found = metadata.of_submission(shell, sent, names)
+            judged = checks.in_time(job, shell.steps(), now=shell.work.now())
         if sent.problem is not None:
             context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
         metadata.attach(context, found)
+        yield dg.MaterializeResult()
+        yield from checks.recorded(context, [spec], [judged])
 
     return batches
 

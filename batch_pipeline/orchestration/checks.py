@@ -10,11 +10,14 @@ from batch_pipeline.orchestration.metadata import failed_ratio
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
+from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
 
 ACCOUNTED_FOR, FAILED_RATIO = "every_request_accounted_for", "failed_ratio"
 IN_TIME = "answers_fetched_in_time"
+Steps = Mapping[str, tuple[Step, PartitionSummary]]
 
 
 def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:
@@ -34,13 +37,6 @@ def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:
             partitions_def=cut,
             description=f"At most {job.max_failed_ratio:.1%} of the rows failed "
             "(`max_failed_ratio` of the job file). Rows that go again may still mend it.",
-        ),
-        dg.AssetCheckSpec(
-            IN_TIME,
-            asset=key,
-            partitions_def=cut,
-            description="No answers wait at the provider that it deletes soon. The watch tells "
-            "when a quarter of the time is left: six hours at Mistral, a week elsewhere.",
         ),
     ]
 
@@ -63,7 +59,6 @@ def evaluations(
             continue
         counts, rows = steps[name][1].counts, pq.read_metadata(path).num_rows
         found += [accounted_for(job, counts, rows), _failed_ratio(job, counts)]
-        found.append(in_time(job, steps[name][1], now=shell.work.now()))
     return found
 
 
@@ -98,23 +93,34 @@ def accounted_for(job: BatchJob, counts: PartitionCounts, rows: int) -> dg.Asset
     )
 
 
-def in_time(job: BatchJob, summary: PartitionSummary, *, now: datetime) -> dg.AssetCheckEvaluation:
-    """Whether answers of the partition must be fetched soon."""
-    until, late = summary.results_until, runs_out(summary, now=now)
-    if until is None:
-        said = "No answers wait at the provider."
-    else:
-        kept = f"Answers wait at the provider, which keeps them until {until:%Y-%m-%d %H:%M} UTC."
-        said = told(until, now=now) if late else kept
-    hours = {} if until is None else {"hours_left": (until - now).total_seconds() / 3600}
-    return _evaluation(
-        job,
-        summary.counts,
+def in_time_spec(job: BatchJob) -> dg.AssetCheckSpec:
+    """The check of `batches`: of the whole job, for outside a run a partition's is taken once."""
+    return dg.AssetCheckSpec(
         IN_TIME,
+        asset=asset_key(job, "batches"),
+        description="No answers wait at the provider that it deletes soon. The watch tells when a "
+        "quarter of the time is left: six hours at Mistral, a week elsewhere.",
+    )
+
+
+def in_time(job: BatchJob, steps: Steps, *, now: datetime) -> dg.AssetCheckEvaluation:
+    """Whether answers of any partition must be fetched soon."""
+    waiting = [s.results_until for _, s in steps.values() if s.results_until is not None]
+    late = [name for name, (_, summary) in steps.items() if runs_out(summary, now=now)]
+    said = "No answers wait at a provider."
+    if waiting:
+        said = f"Answers wait at the provider until {min(waiting):%Y-%m-%d %H:%M} UTC."
+    if late:
+        more = f" and {len(late) - 1} more" if len(late) > 1 else ""
+        said = f"{told(min(waiting), now=now)} Of {line(late[0])}{more}."
+    hours = {"hours_left": (min(waiting) - now).total_seconds() / 3600} if waiting else {}
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(job, "batches"),
+        check_name=IN_TIME,
         passed=not late,
         severity=dg.AssetCheckSeverity.WARN,
-        said=said,
-        numbers=hours,
+        description=said,
+        metadata={name: dg.MetadataValue.float(number) for name, number in hours.items()},
     )
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -21,19 +21,29 @@ from batch_pipeline.spec import BatchJob
 MOST_OBSERVATIONS = 100
 _SETTLED = {Step.DONE, Step.BLOCKED, Step.UNSENT}
 _MESSAGES = 3
+_SOON = timedelta(days=2)
+_LATE = " answers run out"  # in the cursor, beside names of partitions: none begins so
 
 NONE: Mapping[str, float] = MappingProxyType({})
 Steps = Mapping[str, tuple[Step, PartitionSummary]]
 
 
-def news(cursor: str | None, steps: Steps, *, now: datetime | None = None) -> tuple[list[str], str]:
+def run_out(cursor: str | None, next_cursor: str, steps: Steps, now: datetime) -> tuple[bool, str]:
+    """Whether it changed that answers must be fetched soon, and the cursor that remembers it."""
+    late = any(runs_out(summary, now=now) for _, summary in steps.values())
+    told = _LATE in _seen(cursor)
+    kept = {name: text for name, text in _seen(next_cursor).items() if name != _LATE}
+    return late is not told, json.dumps({**kept, **({_LATE: ""} if late else {})})
+
+
+def news(cursor: str | None, steps: Steps) -> tuple[list[str], str]:
     """Partitions that stand otherwise than the cursor remembers, and the next cursor.
 
     It remembers what is on its way and forgets what has ended, so it stays small; a lost one
     only repeats the observations of what is on its way.
     """
-    seen = _seen(cursor)
-    stand = {name: _digest(one, now) for name, (_, one) in steps.items() if one.shards}
+    seen = {name: text for name, text in _seen(cursor).items() if name != _LATE}
+    stand = {name: _digest(one) for name, (_, one) in steps.items() if one.shards}
     moving = {name for name in stand if steps[name][0] is not Step.DONE}
     of_interest = moving | set(seen)
     changed = [
@@ -85,7 +95,7 @@ def _how(shard: Shard) -> str:
 
 def _time_left(steps: Steps, now: datetime | None) -> Iterator[str]:
     ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
-    if ends and now is not None:
+    if ends and now is not None and min(ends) - now <= _SOON:
         hours = (min(ends) - now).total_seconds() / 3600
         yield f"Answers that wait can be fetched for {max(hours, 0):.1f} h more."
     if now is not None and any(runs_out(s, now=now) for _, s in steps.values()):
@@ -98,10 +108,8 @@ def moves(line: str) -> bool:
     return bool(named & {step.value for step in Step if step not in _SETTLED})
 
 
-def _digest(summary: PartitionSummary, now: datetime | None) -> str:
-    facts = (sorted(summary.shards.items()), summary.counts.succeeded, summary.counts.failed)
-    late = now is not None and runs_out(summary, now=now)
-    text = repr((*facts, late) if late else facts)
+def _digest(summary: PartitionSummary) -> str:
+    text = repr((sorted(summary.shards.items()), summary.counts.succeeded, summary.counts.failed))
     return sha256(text.encode()).hexdigest()[:8]
 
 

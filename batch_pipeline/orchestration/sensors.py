@@ -57,15 +57,12 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
         requests = found.runs[:MOST_RUNS]
         if trouble is not None and not requests and not _passes(trouble):
             raise trouble
-        news, cursor = progress.news(context.cursor, steps, now=now)
+        news, cursor = progress.news(context.cursor, steps)
         events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = [
             progress.observation(job, name, *steps[name]) for name in news
         ]
-        events += [
-            checks.in_time(job, steps[name][1], now=now)
-            for name in news
-            if steps[name][1].results_until is not None
-        ]
+        changed, cursor = progress.run_out(context.cursor, cursor, steps, now)
+        events += [checks.in_time(job, steps, now=now)] if changed else []
         standing = progress.standing(steps, stuck, now=now, skews=skews)
         return dg.SensorResult(
             run_requests=requests,
