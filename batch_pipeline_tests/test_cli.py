@@ -13,6 +13,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,46 @@ def test_cancel_takes_back_and_says_what(world: World, typed: Type) -> None:
     world.sim.advance(30)
     done = typed("run", "JOB", "--json")
     assert (done.code, done.document["succeeded"]) == (0, 5)
+
+
+def test_a_cancel_that_is_refused_says_why_and_fails(world: World, typed: Type) -> None:
+    world.sim.faults({"batches": [{"do": "stick", "at": "in_progress"}]})
+    typed("run", "JOB", "--no-wait")
+    refusal = {"do": "fail", "operation": "cancel", "status": 400, "message": "No [way]."}
+    world.sim.faults({"calls": [refusal]})
+    told = typed("cancel", "JOB")
+    assert told.code == 1
+    assert "NOT stopped. The provider refused to stop it" in told.out
+    assert "No [way]." in told.out
+    assert "0 shards asked to stop, 0 taken back, 1 not stopped" in told.out
+    assert "No [way]." in typed("status", "JOB").out
+    said = typed("cancel", "JOB", "--json")
+    assert (said.code, said.document["cancelled"]) == (1, [])
+    assert "No [way]." in next(iter(said.document["refused"].values()))
+    world.sim.faults(None)
+    assert typed("cancel", "JOB").code == 0
+    assert "No [way]." not in typed("status", "JOB").out
+
+
+def test_status_says_what_is_missed_and_when_answers_run_out(world: World, typed: Type) -> None:
+    typed("run", "JOB", "--no-wait")
+    world.sim.advance(30)
+    with world.open() as shell:
+        shell.watch()
+        [shard] = shell.shards()
+        assert shard.remote is not None
+        long_ago, soon = (world.now() + timedelta(days=days) for days in (-29, 1))
+        old = replace(shard.remote, ended_at=long_ago, results_until=soon)
+        shell.work.ledger.observe(str(shard.account), [old], now=world.now())
+    assert "WARNING: Fetch the answers that wait now" in typed("status", "JOB").out
+    [partition] = typed("status", "JOB", "--json").document["partitions"].values()
+    assert partition["results_run_out"] is True
+    world.sim.faults({"calls": [{"do": "fail", "operation": "content", "status": 404}]})
+    with world.open() as shell:
+        shell.collect([DAY])
+    assert "has not found the file of its answers, since" in typed("status", "JOB").out
+    [told] = typed("status", "JOB", "--json").document["shards"]
+    assert (told["missed"], told["missed since"] is None) == ("answers", False)
 
 
 def test_reparse_needs_no_key(world: World, typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from batch_pipeline.errors import ProviderError
 from batch_pipeline.model import TERMINAL, Observation, RemoteStatus, Shard, ShardState
@@ -12,6 +13,7 @@ from batch_pipeline.pipeline.workplace import Workplace
 
 CANCELLED = "cancelled by a person"
 _AT_THE_PROVIDER = (ShardState.SUBMITTED, ShardState.ENDED)
+_Why = TypeVar("_Why", str, None)
 _UNCLEAR = (ShardState.SUBMITTING, ShardState.IN_DOUBT)
 
 
@@ -67,21 +69,23 @@ def _stop(work: Workplace, shard: Shard) -> bool | str:
     try:
         seen = client.cancel(str(shard.batch_id))
     except ProviderError as error:
-        return _noted(work, shard, f"The provider refused to stop it: {error}")
+        return _note(work, shard, f"The provider refused to stop it: {error}")
     work.ledger.observe(client.account, [seen], now=work.now(), ended=[])
+    if shard.missed is None and shard.message is not None:  # of an earlier stop that was refused
+        _note(work, shard, None)
     if seen.status is RemoteStatus.CANCELLED or _stops(seen):
         return True
     if seen.status in TERMINAL:
         return False
     told = f"The provider took the call, and batch {seen.batch_id} is still {seen.raw_status!r}."
-    return _noted(work, shard, f"{told} Ask again later, or stop it on the provider's own page.")
+    return _note(work, shard, f"{told} Ask again later, or stop it on the provider's own page.")
 
 
 def _stops(seen: Observation) -> bool:
     return seen.status is RemoteStatus.ENDING
 
 
-def _noted(work: Workplace, shard: Shard, why: str) -> str:
+def _note(work: Workplace, shard: Shard, why: _Why) -> _Why:
     now, batch_id = work.now(), shard.batch_id
     work.ledger.absences.note(shard.shard_id, message=why, now=now, batch_id=batch_id)
     return why

@@ -130,7 +130,9 @@ class Absences:
                 these = and_(shards.c.shard_id.in_(some), shards.c.look_at.is_not(None))
                 connection.execute(update(shards).where(these).values(look_at=now))
 
-    def note(self, shard_id: str, *, message: str, now: datetime, batch_id: str | None) -> bool:
+    def note(
+        self, shard_id: str, *, message: str | None, now: datetime, batch_id: str | None
+    ) -> bool:
         """Say in `status` what is the matter with a batch that is waited for."""
         return self._move(shard_id, moves.MISSED, now=now, batch=batch_id, message=message)
 

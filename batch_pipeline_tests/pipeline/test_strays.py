@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from batch_pipeline.model import RemoteStatus, ShardState
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
 from batch_pipeline_tests.pipeline.test_absence import of
-from batch_pipeline_tests.world import DAYS, World
+from batch_pipeline_tests.world import DAYS, KEY, World
 
 DAY = DAYS[0]
 LOST = {"do": "drop", "operation": "create", "when": "after", "times": 1}
+NO_NAME = {"do": "drop_metadata"}  # where there is any
 NOT_MADE = {**LOST, "when": "before"}
 
 
 def hidden(seconds: float) -> dict[str, object]:
     """The batch is made, its answer is lost, and the listing shows it so much later."""
-    return {"calls": [LOST, {"do": "lag", "operation": "list", "seconds": seconds}]}
+    lag = {"do": "lag", "operation": "list", "seconds": seconds}
+    return {"calls": [LOST, lag], "batches": [NO_NAME]}
 
 
-@pytest.fixture
-def nameless(world: World) -> BatchJob:
-    """A job at a provider whose batches carry no metadata."""
-    return of(world, "anthropic")
+@pytest.fixture(params=["anthropic", "a service"])
+def nameless(request: pytest.FixtureRequest, world: World) -> BatchJob:
+    """A job at a provider whose batches carry no metadata, and at a service that drops it."""
+    if request.param == "anthropic":
+        return of(world, "anthropic")
+    service = {
+        "provider": "openai",
+        "base_url": world.sim.openai_url,
+        "key_variable": "GATEWAY_API_KEY",
+        "max_requests": 1000,
+        "max_bytes": 1_000_000,
+        "prices": "openai",
+    }
+    path = world.folder / "services.yaml"
+    path.write_text(yaml.safe_dump({"gateway": service}), encoding="utf-8")
+    world.settings = replace(world.settings, services=str(path))
+    world.env["GATEWAY_API_KEY"] = KEY
+    return world.job(
+        targets=[{"provider": "openai", "service": "gateway", "model": "gpt-4.1-nano"}]
+    )
 
 
 @pytest.mark.parametrize("lag", [120, 1500])
@@ -43,7 +63,7 @@ def test_while_a_listing_may_hide_a_nameless_batch_nothing_is_sent_again(
 def test_a_nameless_batch_that_was_not_made_is_sent_when_none_can_be_hidden(
     world: World, nameless: BatchJob
 ) -> None:
-    world.sim.faults({"calls": [NOT_MADE]})
+    world.sim.faults({"calls": [NOT_MADE], "batches": [NO_NAME]})
     world.send(nameless)
     began = world.now()
     assert world.run(nameless)[DAY][0] is Step.DONE
@@ -86,7 +106,7 @@ def test_a_nameless_batch_that_turns_up_in_time_is_adopted(
 ) -> None:
     lag = {"do": "lag", "operation": "list", "seconds": 3000}
     again = {"do": "fail", "operation": "create", "status": 429, "retry_after": 900, "nth": [1, 2]}
-    world.sim.faults({"calls": [LOST, again, lag]})
+    world.sim.faults({"calls": [LOST, again, lag], "batches": [NO_NAME]})
     assert world.run(nameless)[DAY][0] is Step.DONE
     assert len(world.batches) == 1
     assert world.sendings == {1}
