@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
+from batch_pipeline.heeding import as_usual, heeded  # first: what follows takes a while
+
+# isort: split
+
 import json
 import logging
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from threading import Event, current_thread, main_thread
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 from uuid import uuid4
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 
-from batch_pipeline import jobfile
+from batch_pipeline import apart, jobfile, terminal
 from batch_pipeline.errors import BatchPipelineError, UsageError
-from batch_pipeline.model import PROVIDERS, FailureKind
-from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.model import FailureKind
+from batch_pipeline.pipeline import Pipeline, standing
+from batch_pipeline.pipeline.checking import doubts
 from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.providers.capabilities import as_values
-from batch_pipeline.providers.documented import page
-from batch_pipeline.providers.registry import Registry
-from batch_pipeline.providers.services import read_services
-from batch_pipeline.settings import Settings
 from batch_pipeline.stages.shards import Only
 from batch_pipeline.terminal import (
     PlainFormatter,
-    notes,
     progress,
     resent,
     say,
     show_report,
-    steps_table,
-    why_blocked,
+    show_status,
+    show_stopped,
+    why_not_done,
 )
 
 
@@ -62,6 +59,7 @@ app = typer.Typer(
     add_completion=False,
 )
 _out, _err = Console(), Console(stderr=True)
+_STOPPED = "Stopped. What was sent goes on at the provider; the same command goes on from here."
 
 Job = Annotated[str, typer.Argument(help="A job's name, or the path of its YAML file.")]
 Partition = Annotated[
@@ -102,6 +100,8 @@ def run(
     accounted for (with --no-wait: sent), 3 the same but failed rows are left over, 1 error.
     """
     with _opened(job) as shell:
+        for doubt in doubts(shell.job, on=datetime.now(UTC).date()):
+            _err.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
         names = shell.select(partition or [], first=first, last=last)
         run_id = f"cli-{uuid4().hex[:12]}"
         with progress(_err, quiet=as_json) as tell:
@@ -118,19 +118,14 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Where each partition stands, from the ledger alone; asks no provider and costs nothing."""
-    with _opened(job) as shell:
+    with _opened(job, reading=True) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         steps = shell.steps_of(names)
         if as_json:
             _print_json({"job": shell.job.name, **shell.standing(steps)})
             return
-        _out.print(steps_table(steps))
-        for line in notes(steps):
-            say(_out, line)
-        shards = [shard for shard in shell.shards(names) if shard.message]
-        for shard in shards:
-            text = f"shard {shard.shard_id} ({shard.state.value}): {shard.message}"
-            say(_out, text)
+        now, skews = shell.work.now(), shell.skews()
+        show_status(_out, steps, shell.shards(names), now=now, skews=skews)
 
 
 @app.command()
@@ -188,13 +183,15 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Tokens and cost per partition and model, at batch price and live; also kept in the store."""
-    with _opened(job) as shell:
+    with _opened(job, reading=True) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         made = shell.report(names)
         if as_json:
             sys.stdout.write(made.to_json() + "\n")
         else:
             show_report(_out, made)
+        if not shell.work.writable:
+            say(_err, "The store can only be read: report.md and report.json were not written.")
 
 
 @app.command()
@@ -233,17 +230,18 @@ def cancel(
 ) -> None:
     """Take back what was not sent, ask the provider to stop the rest; finished rows stay yours.
 
-    Nothing is sent for these partitions until somebody asks for it again.
+    Nothing is sent for these partitions until somebody asks for it again. Exit code 1 when the
+    provider would not stop a batch; the message says which, and why.
     """
     with _opened(job) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
-        stopped = shell.cancel(names)
+        stopped = shell.stop(names)
         if as_json:
-            _print_json({"job": shell.job.name, "cancelled": [one.shard_id for one in stopped]})
-            return
-        for shard in stopped:
-            say(_out, f"shard {shard.shard_id}: {shard.requests} requests, {shard.state.value}")
-        say(_out, f"{len(stopped)} shards asked to stop; `run` collects what was finished.")
+            _print_json({"job": shell.job.name, **standing.of_stopped(stopped)})
+        else:
+            show_stopped(_out, stopped)
+        if stopped.refused or (stopped.foreign and not stopped.shards):
+            raise typer.Exit(Exit.ERROR)
 
 
 @app.command()
@@ -265,20 +263,8 @@ def release(job: Job, as_json: AsJson = False) -> None:
             say(_out, f"Released. {reason}")
 
 
-@app.command()
-def providers(
-    name: Annotated[str | None, typer.Argument(help="One provider or service; else all.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """What each provider takes, allows and keeps, with sources and the day they were read."""
-    registry = Registry(read_services(Settings.from_env(os.environ).services))
-    names = [name] if name else [*PROVIDERS, *registry.services]
-    known = {one: registry.codec(one).capabilities for one in names}
-    if as_json:
-        _print_json({one: as_values(what) for one, what in known.items()})
-        return
-    for what in known.values():
-        _out.print(Markdown(page(what)))
+app.command()(apart.check)
+app.command()(apart.providers)
 
 
 @app.command()
@@ -303,7 +289,7 @@ def simulate(
         urls = {"openai": "/openai/v1", "anthropic": "/anthropic", "mistral": "/mistral"}
         _print_json({"simulated": True, **{name: root + path for name, path in urls.items()}})
         sys.stdout.flush()
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    with as_usual(), redirect_stdout(sys.stderr) if as_json else nullcontext():
         serve(
             port=port,
             state_dir=state,
@@ -317,41 +303,19 @@ def simulate(
 
 
 @contextmanager
-def _opened(reference: str) -> Iterator[Pipeline]:
-    try:
-        with _heeded() as sleep, Pipeline.open(jobfile.find(reference), sleep=sleep) as shell:
-            yield shell
-    except KeyboardInterrupt:
-        text = "Stopped. What was sent goes on at the provider; the same command goes on from here."
-        say(_err, text)
-        raise typer.Exit(Exit.INTERRUPTED) from None
-
-
-@contextmanager
-def _heeded() -> Iterator[Callable[[float], None]]:
-    """A sleep that ends with Ctrl-C, also one that came at a moment when Python cannot raise.
-
-    An interrupt inside a finalizer or a callback from C is printed and dropped; a `run` that waits
-    for a day must not go on as if nobody had asked.
-    """
-    asked = Event()
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        asked.set()
-        raise KeyboardInterrupt
-
-    def sleep(seconds: float) -> None:
-        if asked.wait(seconds):
-            raise KeyboardInterrupt
-
-    if current_thread() is not main_thread():  # nobody's Ctrl-C comes here
-        yield sleep
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield sleep
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _opened(reference: str, *, reading: bool = False) -> Iterator[Pipeline]:
+    with heeded() as heed:
+        try:
+            with (
+                said(),
+                Pipeline.open(jobfile.find(reference), sleep=heed.sleep, reading=reading) as shell,
+            ):
+                yield shell
+        except BaseException as error:  # an interrupt may come out as an error of whom it met
+            if not (heed.asked or isinstance(error, KeyboardInterrupt)):
+                raise
+            say(_err, _STOPPED)
+            raise typer.Exit(Exit.INTERRUPTED) from None
 
 
 def _finish(
@@ -363,14 +327,11 @@ def _finish(
         cost = None if made is None else json.loads(made.to_json())
         _print_json({"job": shell.job.name, **standing, "report": cost})
     else:
-        _out.print(steps_table(steps))
+        _out.print(terminal.steps_table(steps))
         if made is not None:
             show_report(_out, made)
-    for step, summary in steps.values():
-        if waited and step is not Step.DONE:
-            raise BatchPipelineError(
-                f"{summary.counts.partition} is {step.value}: {why_blocked(summary)}"
-            )
+    if waited and any(step is not Step.DONE for step, _ in steps.values()):
+        raise BatchPipelineError("\n".join(why_not_done(steps, shell.shards(names))))
     failed = sum(summary.counts.failed for _, summary in steps.values())
     if failed and waited:
         text = (

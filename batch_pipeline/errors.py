@@ -61,6 +61,10 @@ class OutOfCredit(ProviderError):  # noqa: N818 - named for what the provider sa
     """Billing stops new work (402, a spend limit): stop submitting, go on polling."""
 
 
+class OtherApi(ProviderError):  # noqa: N818 - named for what was found
+    """What answers at a service's address does not speak the API that it is named for."""
+
+
 class Refused(ProviderError):  # noqa: N818 - named for what the provider said
     """The provider understood and said no (other 4xx): the same call will fail again."""
 
@@ -96,6 +100,10 @@ class Throttled(ProviderError):  # noqa: N818 - named for what the provider said
 
 class Unavailable(ProviderError):  # noqa: N818 - named for what the provider said
     """No answer, a cut answer or a 5xx to a call that costs nothing: it may be made again."""
+
+
+class Unreadable(Unavailable):
+    """An answer of another shape than the provider's: what it says of one batch cannot be read."""
 
 
 class Ambiguous(ProviderError):  # noqa: N818 - named for what the provider said

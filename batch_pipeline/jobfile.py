@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -84,10 +85,21 @@ def find(reference: str) -> BatchJob:
     if reference in known:
         _alone(job_files(), reference)
         return known[reference]
-    names = sorted(name for path in job_files() for name in _names(path))
-    near = difflib.get_close_matches(reference, names, n=1)
+    return _missing(reference)
+
+
+def files_of(reference: str) -> list[Path]:
+    """The files that *reference* means: itself, or those that say a job of that name."""
+    if reference.endswith((".yaml", ".yml")) or "/" in reference:
+        return [Path(reference)]
+    return [path for path in job_files() if reference in _names(path)] or [_missing(reference)]
+
+
+def _missing(name: str) -> NoReturn:
+    names = sorted(known for path in job_files() for known in _names(path))
+    near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known jobs: {', '.join(names) or 'none'}."
-    raise UsageError(f"there is no job {reference!r}; {hint} A job file's path works too.")
+    raise UsageError(f"there is no job {name!r}; {hint} A job file's path works too.")
 
 
 def twice(paths: Iterable[Path], only: str | None = None) -> Iterator[str]:

@@ -36,6 +36,7 @@ class FailureKind(StrEnum):
     REFUSED = "refused"  # the model would not answer (refusal, content filter)
     TRUNCATED = "truncated"  # the answer hit the output limit
     INVALID = "invalid"  # the answer does not satisfy the output schema
+    EMPTY = "empty"  # answered and billed, and nothing in it that we read; the line kept
     UNREADABLE = "unreadable"  # a result line that cannot be parsed, its bytes kept
     WITHHELD = "withheld"  # not run, for the account's sake or an unknown cause
 
@@ -68,6 +69,14 @@ class ShardState(StrEnum):
     CANCELLED = "cancelled"  # taken back before it was sent; its rows are free again
     FAILED = "failed"  # cannot go on without a person; `message` says what to do
     IN_DOUBT = "in_doubt"  # sent perhaps, not found yet; looked for again, never sent blindly
+
+
+class Missed(StrEnum):
+    """What of a shard's batch is not there, or does not come; see policy/absence.py."""
+
+    BATCH = "batch"  # the provider says that it has no such batch
+    ANSWERS = "answers"  # it has the batch, and not the file of its answers
+    END = "end"  # the batch has outlived its window by far and does not end
 
 
 IN_FLIGHT = frozenset(
@@ -218,7 +227,7 @@ class Observation:
     created_at: datetime
     ended_at: datetime | None = None
     expires_at: datetime | None = None
-    results_until: datetime | None = None  # when the provider forgets the answers, if it said so
+    results_until: datetime | None = None  # when the provider forgets the answers
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
@@ -258,6 +267,11 @@ class Shard:
     tries: int = 0  # creates that were refused or turned out not to have happened
     not_before: datetime | None = None
     message: str | None = None
+    missed: Missed | None = None
+    missed_since: datetime | None = None  # by the provider's clock
+    looks: int = 0  # how often it was missed since then
+    look_at: datetime | None = None  # when we look again; None with `missed`: never
+    doubted_at: datetime | None = None  # when it was last left open whether there is a batch
     created_at: datetime | None = None
     submitted_at: datetime | None = None
     remote: Observation | None = None
@@ -325,6 +339,8 @@ class PartitionSummary:
     next_look: datetime | None = None
     expires_at: datetime | None = None
     results_until: datetime | None = None
+    ended_at: datetime | None = None  # of the batch whose answers wait longest
+    looks: int = 0  # in vain, at what is missed
     canaries: dict[ShardState, int] = field(default_factory=dict)  # of the whole job, not collected
     holds: tuple[Hold, ...] = ()  # of the partition, and of the whole job
 

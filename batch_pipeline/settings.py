@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from batch_pipeline.errors import UsageError
+
+CLOCK_JUMP = timedelta(hours=12)
+"""A time of our own that lies farther ahead than that was written by a clock that was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class Settings:
     poll_seconds: float = 60.0
     claim_seconds: float = 900.0  # a submit that has not been heard of for so long may be resumed
     settle_seconds: float = 30.0  # between two looks for a batch that may or may not exist
+    listing_lag_seconds: float = 900.0  # the longest that a listing was seen to hide a batch
     services: str | None = None  # YAML file of services that speak a provider's API
     memory: str = "256MB"
     threads: int = 2
@@ -33,6 +38,9 @@ class Settings:
             poll_seconds=_positive(env, "BATCH_PIPELINE_POLL_SECONDS", known.poll_seconds),
             claim_seconds=_positive(env, "BATCH_PIPELINE_CLAIM_SECONDS", known.claim_seconds),
             settle_seconds=_positive(env, "BATCH_PIPELINE_SETTLE_SECONDS", known.settle_seconds),
+            listing_lag_seconds=_positive(
+                env, "BATCH_PIPELINE_LISTING_LAG_SECONDS", known.listing_lag_seconds
+            ),
             services=env.get("BATCH_PIPELINE_SERVICES") or None,
             memory=env.get("BATCH_PIPELINE_MEMORY") or known.memory,
             threads=int(_positive(env, "BATCH_PIPELINE_THREADS", known.threads)),

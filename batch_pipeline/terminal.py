@@ -8,23 +8,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from batch_pipeline.model import FailureKind, PartitionSummary
+from batch_pipeline.model import FailureKind, Shard, ShardState
 from batch_pipeline.pipeline.running import Steps, Tell
+from batch_pipeline.pipeline.stopping import Stopped
+from batch_pipeline.policy.clocks import clock_is_off
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.shown import line as one_line
 from batch_pipeline.shown import plain
+from batch_pipeline.stages import beside
 from batch_pipeline.stages.bill import BillLine
-from batch_pipeline.stages.report import CostReport, money, routing
+from batch_pipeline.stages.report import CostReport, money, reasons, routing
 
+NONE: Mapping[str, float] = MappingProxyType({})
 _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
+_REASONS = 5
+_UNTOLD = "`batch-pipeline status` shows where its shards are."
+_TELLING = set(ShardState) - {ShardState.COLLECTED, ShardState.CANCELLED}
 _NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
 
 
@@ -58,6 +68,8 @@ def show_report(out: Console, report: CostReport) -> None:
         say(out, ": no provider answered, and nobody pays this.")
     for fact in facts(report.total):
         say(out, fact)
+    if report.beside:
+        say(out, beside.told(report.beside, one_line))
     if report.routed is not None:
         say(out, routing(report.routed, one_line))
     if len(report.lines) <= _WIDEST:
@@ -76,6 +88,7 @@ def facts(whole: BillLine) -> Iterator[str]:
     yield f"live       {money(whole.live_cost)} for the same tokens, {money(whole.saved)} saved"
     if whole.unknown_cost:
         yield f"unknown    {whole.unknown_cost:,} rows cost something nobody told us"
+        yield f"           {reasons(whole.unknown_because, one_line)}"
 
 
 def show_comparison(out: Console, reports: Mapping[str, CostReport]) -> None:
@@ -126,7 +139,9 @@ def steps_table(steps: Steps) -> Table:
     return table
 
 
-def notes(steps: Steps) -> Iterator[str]:
+def notes(
+    steps: Steps, *, now: datetime | None = None, skews: Mapping[str, float] = NONE
+) -> Iterator[str]:
     """What a table has no room for: why rows are held or wait, and until when answers are kept."""
     held: dict[str, list[str]] = {}
     for name, (_, summary) in steps.items():
@@ -143,6 +158,73 @@ def notes(steps: Steps) -> Iterator[str]:
     ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
     if ends:
         yield f"Answers wait at the provider and are kept until {min(ends):%Y-%m-%d %H:%M} UTC."
+    if now is not None and any(runs_out(s, now=now) for _, s in steps.values()):
+        yield f"WARNING: {told(min(ends), now=now)}"
+    for provider, ahead in skews.items():
+        yield f"WARNING: {clock_is_off(provider, ahead)}"
+
+
+def show_status(
+    out: Console,
+    steps: Steps,
+    shards: Iterable[Shard],
+    *,
+    now: datetime,
+    skews: Mapping[str, float],
+) -> None:
+    """Where partitions stand, and what is the matter with their shards."""
+    out.print(steps_table(steps))
+    for line in notes(steps, now=now, skews=skews):
+        say(out, line)
+    for shard in shards:
+        if shard.message:
+            say(out, f"shard {shard.shard_id} ({shard.state.value}): {shard.message}")
+
+
+def show_stopped(out: Console, stopped: Stopped) -> None:
+    """What became of each shard of a cancel, and a line over all."""
+    for line in _stopped_lines(stopped):
+        say(out, line)
+
+
+def _stopped_lines(stopped: Stopped) -> Iterator[str]:
+    groups = (
+        ("taken back before it was sent", stopped.withdrawn),
+        ("asked to stop", stopped.asked),
+        ("had ended already", stopped.over),
+        ("of another account, whose key can stop it", stopped.foreign),
+        ("perhaps sent; it is not sent again, and `run` looks for it", stopped.unclear),
+    )
+    for what, shards in groups:
+        for shard in shards:
+            yield f"shard {shard.shard_id}: {shard.requests} requests, {what}"
+    for shard, why in stopped.refused:
+        yield f"shard {shard.shard_id}: {shard.requests} requests, NOT stopped. {one_line(why)}"
+    yield (
+        f"{len(stopped.asked)} shards asked to stop, {len(stopped.withdrawn)} taken back, "
+        f"{len(stopped.refused)} not stopped; `run` collects what was finished."
+    )
+
+
+def why_not_done(steps: Steps, shards: Iterable[Shard]) -> Iterator[str]:
+    """Why partitions stand where they do, in their own words: what holds them, or a shard of them.
+
+    A reason that many share is said once; of many reasons the first few.
+    """
+    messages = [(shard, shard.message) for shard in shards if shard.state in _TELLING]
+    reasons: dict[str, list[str]] = {}
+    for name, (step, summary) in steps.items():
+        if step is Step.DONE:
+            continue
+        why = [summary.counts.held, *(hold.reason for hold in summary.holds)]
+        why += [text for one, text in messages if name in one.partitions]
+        words = " ".join(dict.fromkeys(one_line(text) for text in why if text))
+        reasons.setdefault(f"{step.value}: {words or _UNTOLD}", []).append(name)
+    for reason, names in list(reasons.items())[:_REASONS]:
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        yield f"{one_line(names[0])}{more} is {reason}"
+    if len(reasons) > _REASONS:
+        yield f"{len(reasons) - _REASONS} more reasons: `batch-pipeline status` names them all."
 
 
 @contextmanager
@@ -168,12 +250,6 @@ def progress(err: Console, *, quiet: bool) -> Iterator[Tell]:
             bar.update(task, total=total, completed=done, description=text)
 
         yield tell
-
-
-def why_blocked(summary: PartitionSummary) -> str:
-    """What keeps a partition from going on, or where that is said."""
-    reasons = [hold.reason for hold in summary.holds]
-    return reasons[0] if reasons else "`batch-pipeline status` says why."
 
 
 def resent(count: int, steps: Steps, kinds: Sequence[FailureKind]) -> Iterator[str]:

@@ -17,9 +17,10 @@ ROOMS = {"policy", "stages", "providers", "store"}
 SHELL = ASKED | ROOMS | {"pipeline", "shown"}
 MAY_IMPORT = {
     "model": set[str](),
+    "heeding": set[str](),
     "shown": set[str](),
     "errors": {"shown"},
-    "wholefile": set[str](),
+    "wholefile": {"errors"},
     "settings": NOUNS,
     "request": NOUNS,
     "written": {"errors"},
@@ -30,12 +31,13 @@ MAY_IMPORT = {
     "stages": ASKED | {"shown", "wholefile"},
     "providers": ASKED | {"wholefile"},
     "store": ASKED | {"wholefile"},
-    "pipeline": ASKED | ROOMS | {"shown", "written"},
+    "pipeline": ASKED | ROOMS | {"shown", "wholefile", "written"},
     "orchestration": SHELL,
     "components": SHELL | {"orchestration", "jobfile", "written"},
     "definitions": {"orchestration", "components"},
     "terminal": SHELL,
-    "cli": SHELL | {"jobfile", "terminal", "simulator"},
+    "apart": SHELL | {"jobfile"},
+    "cli": SHELL | {"apart", "heeding", "jobfile", "terminal", "simulator"},
     "simulator": set[str](),
     "defs": set[str](),
 }

@@ -13,6 +13,8 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_pipeline.heeding import heeded
+from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
 
 with warnings.catch_warnings():  # typer asks click for names that click means to drop
     warnings.simplefilter("ignore", DeprecationWarning)
-    from batch_pipeline.cli import _heeded, main
+    from batch_pipeline.cli import main
 
 ROOT = Path(__file__).parents[1]
 DAY, NEXT = DAYS[:2]
@@ -163,6 +168,46 @@ def test_cancel_takes_back_and_says_what(world: World, typed: Type) -> None:
     assert (done.code, done.document["succeeded"]) == (0, 5)
 
 
+def test_a_cancel_that_is_refused_says_why_and_fails(world: World, typed: Type) -> None:
+    world.sim.faults({"batches": [{"do": "stick", "at": "in_progress"}]})
+    typed("run", "JOB", "--no-wait")
+    refusal = {"do": "fail", "operation": "cancel", "status": 400, "message": "No [way]."}
+    world.sim.faults({"calls": [refusal]})
+    told = typed("cancel", "JOB")
+    assert told.code == 1
+    assert "NOT stopped. The provider refused to stop it" in told.out
+    assert "No [way]." in told.out
+    assert "0 shards asked to stop, 0 taken back, 1 not stopped" in told.out
+    assert "No [way]." in typed("status", "JOB").out
+    said = typed("cancel", "JOB", "--json")
+    assert (said.code, said.document["cancelled"]) == (1, [])
+    assert "No [way]." in next(iter(said.document["refused"].values()))
+    world.sim.faults(None)
+    assert typed("cancel", "JOB").code == 0
+    assert "No [way]." not in typed("status", "JOB").out
+
+
+def test_status_says_what_is_missed_and_when_answers_run_out(world: World, typed: Type) -> None:
+    typed("run", "JOB", "--no-wait")
+    world.sim.advance(30)
+    with world.open() as shell:
+        shell.watch()
+        [shard] = shell.shards()
+        assert shard.remote is not None
+        long_ago, soon = (world.now() + timedelta(days=days) for days in (-29, 1))
+        old = replace(shard.remote, ended_at=long_ago, results_until=soon)
+        shell.work.ledger.observe(str(shard.account), [old], now=world.now())
+    assert "WARNING: Fetch the answers that wait now" in typed("status", "JOB").out
+    [partition] = typed("status", "JOB", "--json").document["partitions"].values()
+    assert partition["results_run_out"] is True
+    world.sim.faults({"calls": [{"do": "fail", "operation": "content", "status": 404}]})
+    with world.open() as shell:
+        shell.collect([DAY])
+    assert "has not found the file of its answers, since" in typed("status", "JOB").out
+    [told] = typed("status", "JOB", "--json").document["shards"]
+    assert (told["missed"], told["missed since"] is None) == ("answers", False)
+
+
 def test_reparse_needs_no_key(world: World, typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     typed("run", "JOB")
     before = world.digests()
@@ -286,7 +331,9 @@ def test_a_retry_of_rejected_rows_says_that_they_are_the_same_requests(
     assert list(world.became().values()) == ["succeeded", "succeeded", "rejected"]
 
 
-def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, typed: Type) -> None:
+def test_answers_that_are_not_found_are_waited_for_until_a_person_gives_them_up(
+    world: World, typed: Type
+) -> None:
     typed("run", "JOB", "--no-wait")
     world.sim.advance(30)
     with world.open() as shell:
@@ -294,10 +341,22 @@ def test_a_blocked_partition_is_an_error_that_says_where_to_look(world: World, t
         remote = shell.shards()[0].remote
         assert remote is not None
         shell.work.client("openai").delete_file(str(remote.output_file_id))
+    hours = iter(range(100))  # of looking in vain
+    with Pipeline.open(
+        world.job(),
+        env=world.env,
+        settings=world.settings,
+        now=lambda: world.now() + timedelta(hours=next(hours)),
+    ) as shell:
+        while shell.steps()[DAY][0] is not Step.BLOCKED:
+            shell.collect([DAY])
+            world.sim.advance(3600)
     told = typed("run", "JOB")
     assert told.code == 1
-    assert f"{DAY} is blocked: `batch-pipeline status` says why" in told.err
+    assert f"{DAY} is blocked: " in told.err
+    assert "retry --lost" in told.err
     assert "retry --lost" in typed("status", "JOB").out
+    assert len(world.batches) == 1
     assert typed("retry", "JOB", "--lost", "--json").document["succeeded"] == 5
 
 
@@ -317,7 +376,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
         assert (told.code, "\x1b" in told.out + told.err) == (0, False)
         assert "[/]" in told.out
     shown = typed("report", "JOB").out
-    assert all(name in shown for name in ("[red]x", "\\x1b[31mred", "![x](http://e)"))
+    assert all(name in shown for name in ("[red]x", "\\x1b[31mr", "a|![x]"))
     document = typed("status", "JOB", "--json").document
     assert sorted(document["partitions"]) == sorted(names)
     page = (world.store.root / "reports" / "moods" / "report.md").read_text(encoding="utf-8")
@@ -383,12 +442,55 @@ def test_simulate_serves_until_it_is_stopped(world: World) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("module", ["typer", "duckdb", "pyarrow", "batch_pipeline.terminal"])
+def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(module: str) -> None:
+    """The import of *module* interrupts its own process, where a person might have."""
+    code = (
+        "import builtins, os, runpy, signal, sys\n"
+        "true = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        f"    if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return true(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "import batch_pipeline\n"
+        "path = os.path.join(os.path.dirname(batch_pipeline.__file__), 'cli.py')\n"
+        "sys.argv = [path, 'providers']\n"
+        "runpy.run_path(path, run_name='__main__')\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
+    typed: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB, interrupted in a query, says so in an error of its own."""
+    select = Pipeline.select
+
+    def interrupted(self: Pipeline, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as is
+        with self.work.duckdb() as con:
+            con.interrupt()
+            con.execute("SELECT 1")
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with self.work.duckdb() as con:
+            con.execute("SELECT broken")
+        return select(self, *args, **kwargs)
+
+    monkeypatch.setattr(Pipeline, "select", interrupted)
+    told = typed("run", "JOB")
+    assert told.code == 130
+    assert "the same command goes on from here" in told.err
+
+
 def test_an_interrupt_that_python_drops_ends_the_next_wait() -> None:
-    with _heeded() as sleep:
+    with heeded() as heed:
         with suppress(KeyboardInterrupt):  # as a finalizer would
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            sleep(3600)
+            heed.sleep(3600)
 
 
 def test_a_held_canary_is_shown_with_its_reason_and_released_by_hand(

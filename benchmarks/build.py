@@ -86,7 +86,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
             con,
             job=job,
             aims=[aim],
-            selection=open_dataset(con, job.dataset, job.partitions).select("all"),
+            selection=open_dataset(job.dataset, job.partitions).select("all"),
             partition="all",
             into=work / "requests",
         )

@@ -31,6 +31,7 @@ from batch_pipeline.simulator.server import Simulator  # noqa: E402
 from batch_pipeline.spec import BatchJob, Target  # noqa: E402
 from batch_pipeline.stages.report import CostReport  # noqa: E402
 from batch_pipeline.terminal import say, show_comparison, show_report  # noqa: E402
+from batch_pipeline.wholefile import folder_made  # noqa: E402
 
 JOB = "review_triage"
 PORT = int(os.environ.get("SIMULATOR_PORT", "8900"))  # the same as `make dev`: one account to us
@@ -46,7 +47,7 @@ def main() -> None:
     """Submit all partitions as one backfill run, let the watch sensor do the rest, show it."""
     began = time.monotonic()
     state = Path(os.environ.get("BATCH_PIPELINE_STORE", "data/store")) / "simulator"
-    state.mkdir(parents=True, exist_ok=True)
+    folder_made(state)
     pace = Pace(seconds_to_complete=2)
     with Simulator(state_dir=state, faults=FAULTS, pace=pace, port=PORT) as simulator:
         for provider in PROVIDERS:

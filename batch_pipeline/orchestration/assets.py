@@ -13,7 +13,7 @@ from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.orchestration.surfacing import failure, surfaced
 from batch_pipeline.pipeline import Pipeline
-from batch_pipeline.pipeline.collecting import Collected
+from batch_pipeline.pipeline.collecting import Collected, Stuck
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line
@@ -103,10 +103,16 @@ def _requests(job: BatchJob) -> dg.AssetsDefinition:
 def _batches(job: BatchJob) -> dg.AssetsDefinition:
     # With a code version, Dagster takes what was sent for unchanged when a run sends nothing more,
     # so results do not look out of step with partitions that a retry merely passed over.
-    @dg.asset(**describing.common(job, "batches", after="requests"), code_version=job.version)
+    spec = checks.in_time_spec(job)
+
+    @dg.asset(
+        **describing.common(job, "batches", after="requests"),
+        code_version=job.version,
+        check_specs=[spec],
+    )
     def batches(
         context: dg.AssetExecutionContext, config: BatchesConfig, pipeline: PipelineResource
-    ) -> None:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
         names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
             only = config.only()
@@ -123,9 +129,12 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
             if sent.problem is not None and not waiting_helps(sent.problem):
                 raise sent.problem
             found = metadata.of_submission(shell, sent, names)
+            judged = checks.in_time(job, shell.steps(), now=shell.work.now())
         if sent.problem is not None:
             context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
         metadata.attach(context, found)
+        yield dg.MaterializeResult()
+        yield from checks.recorded(context, [spec], [judged])
 
     return batches
 
@@ -143,9 +152,9 @@ def _results(job: BatchJob) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
         names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
-            collected = shell.collect(_due(shell, names) if config.only_due else names)
+            collected, stuck = _collected(shell, names, only_due=config.only_due)
             found = metadata.of_collected(shell, collected)
-            whole = len(found) == len(names) and collected.refusal is None
+            whole = len(found) == len(names) and collected.refusal is None and stuck is None
             costs = {} if whole else metadata.of_reports(shell, list(found))
             judged = checks.evaluations(job, shell, names)
         if whole:
@@ -156,8 +165,20 @@ def _results(job: BatchJob) -> dg.AssetsDefinition:
             metadata.record(context, job, "cost_report", costs)
         yield from checks.recorded(context, specs, judged)
         _say_what_is_open(context, collected)
+        if stuck is not None:
+            raise failure(stuck)
 
     return results
+
+
+def _collected(
+    shell: Pipeline, names: Sequence[str], *, only_due: bool
+) -> tuple[Collected, Stuck | None]:
+    """What was collected, and what could not be read or written."""
+    try:
+        return shell.collect(_due(shell, names) if only_due else names), None
+    except Stuck as error:
+        return error.collected, error
 
 
 def _due(shell: Pipeline, names: Sequence[str]) -> list[str]:

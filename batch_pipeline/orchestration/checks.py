@@ -1,17 +1,23 @@
 """Asset checks on `results`, one evaluation per partition, also in a run over many."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 import dagster as dg
 
-from batch_pipeline.model import PartitionCounts
+from batch_pipeline.model import PartitionCounts, PartitionSummary
 from batch_pipeline.orchestration.metadata import failed_ratio
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.policy.retention import runs_out, told
+from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
 
 ACCOUNTED_FOR, FAILED_RATIO = "every_request_accounted_for", "failed_ratio"
+IN_TIME = "answers_fetched_in_time"
+Steps = Mapping[str, tuple[Step, PartitionSummary]]
 
 
 def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:
@@ -38,7 +44,7 @@ def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:
 def evaluations(
     job: BatchJob, shell: Pipeline, partitions: Iterable[str]
 ) -> list[dg.AssetCheckEvaluation]:
-    """Both checks of each of the partitions that has landed, be it before this run.
+    """The checks of each of the partitions that has landed, be it before this run.
 
     A run plans them for every partition of its stretch, and shows one left out as skipped.
     Dagster's own AssetCheckResult would make one evaluation for the whole range of a run.
@@ -84,6 +90,37 @@ def accounted_for(job: BatchJob, counts: PartitionCounts, rows: int) -> dg.Asset
             "rows": rows,
             "not_accounted_for": counts.requests - min(rows, known),
         },
+    )
+
+
+def in_time_spec(job: BatchJob) -> dg.AssetCheckSpec:
+    """The check of `batches`: of the whole job, for outside a run a partition's is taken once."""
+    return dg.AssetCheckSpec(
+        IN_TIME,
+        asset=asset_key(job, "batches"),
+        description="No answers wait at the provider that it deletes soon. The watch tells when a "
+        "quarter of the time is left: six hours at Mistral, a week elsewhere.",
+    )
+
+
+def in_time(job: BatchJob, steps: Steps, *, now: datetime) -> dg.AssetCheckEvaluation:
+    """Whether answers of any partition must be fetched soon."""
+    waiting = [s.results_until for _, s in steps.values() if s.results_until is not None]
+    late = [name for name, (_, summary) in steps.items() if runs_out(summary, now=now)]
+    said = "No answers wait at a provider."
+    if waiting:
+        said = f"Answers wait at the provider until {min(waiting):%Y-%m-%d %H:%M} UTC."
+    if late:
+        more = f" and {len(late) - 1} more" if len(late) > 1 else ""
+        said = f"{told(min(waiting), now=now)} Of {line(late[0])}{more}."
+    hours = {"hours_left": (min(waiting) - now).total_seconds() / 3600} if waiting else {}
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(job, "batches"),
+        check_name=IN_TIME,
+        passed=not late,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata={name: dg.MetadataValue.float(number) for name, number in hours.items()},
     )
 
 

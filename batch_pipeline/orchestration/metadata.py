@@ -22,7 +22,7 @@ from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line, markdown, plain
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.bill import BillLine
-from batch_pipeline.stages.report import CostReport, money
+from batch_pipeline.stages.report import CostReport, money, reasons
 from batch_pipeline.stages.requests import RequestsBuilt
 
 Value: TypeAlias = dg.MetadataValue[Any]
@@ -136,6 +136,7 @@ def _of_report(report: CostReport) -> Found:
         "requests": dg.MetadataValue.int(whole.requests),
         "failed": dg.MetadataValue.int(whole.failed),
         "rows_of_unknown_cost": dg.MetadataValue.int(whole.unknown_cost),
+        "unknown_cost_because": dg.MetadataValue.md(reasons(whole.unknown_because)),
         "simulated": dg.MetadataValue.bool(report.simulated),
         "by_model": dg.MetadataValue.table([_bill_row(bill) for bill in report.lines]),
         "page": dg.MetadataValue.md(report.to_markdown()),

@@ -3,23 +3,37 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 
 import dagster as dg
 
-from batch_pipeline.model import PartitionSummary, Shard
+from batch_pipeline.model import PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration import metadata
 from batch_pipeline.orchestration.naming import asset_key, partition_of
+from batch_pipeline.policy.clocks import clock_is_off
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.shown import line as one_line
 from batch_pipeline.spec import BatchJob
 
 MOST_OBSERVATIONS = 100
 _SETTLED = {Step.DONE, Step.BLOCKED, Step.UNSENT}
 _MESSAGES = 3
+_SOON = timedelta(days=2)
+_LATE = " answers run out"  # in the cursor, beside names of partitions: none begins so
 
+NONE: Mapping[str, float] = MappingProxyType({})
 Steps = Mapping[str, tuple[Step, PartitionSummary]]
+
+
+def run_out(cursor: str | None, next_cursor: str, steps: Steps, now: datetime) -> tuple[bool, str]:
+    """Whether it changed that answers must be fetched soon, and the cursor that remembers it."""
+    late = any(runs_out(summary, now=now) for _, summary in steps.values())
+    told = _LATE in _seen(cursor)
+    kept = {name: text for name, text in _seen(next_cursor).items() if name != _LATE}
+    return late is not told, json.dumps({**kept, **({_LATE: ""} if late else {})})
 
 
 def news(cursor: str | None, steps: Steps) -> tuple[list[str], str]:
@@ -28,14 +42,15 @@ def news(cursor: str | None, steps: Steps) -> tuple[list[str], str]:
     It remembers what is on its way and forgets what has ended, so it stays small; a lost one
     only repeats the observations of what is on its way.
     """
-    seen = _seen(cursor)
-    now = {name: _digest(summary) for name, (_, summary) in steps.items() if summary.shards}
-    moving = {name for name in now if steps[name][0] is not Step.DONE}
+    seen = {name: text for name, text in _seen(cursor).items() if name != _LATE}
+    stand = {name: _digest(one) for name, (_, one) in steps.items() if one.shards}
+    moving = {name for name in stand if steps[name][0] is not Step.DONE}
+    of_interest = moving | set(seen)
     changed = [
-        name for name, text in now.items() if seen.get(name) != text and name in moving | set(seen)
+        name for name, text in stand.items() if seen.get(name) != text and name in of_interest
     ][:MOST_OBSERVATIONS]
-    told = {**seen, **{name: now[name] for name in changed}}
-    kept = {n: text for n, text in told.items() if n in moving or text != now.get(n)}
+    kept_so_far = {**seen, **{name: stand[name] for name in changed}}
+    kept = {n: text for n, text in kept_so_far.items() if n in moving or text != stand.get(n)}
     return changed, json.dumps(kept)
 
 
@@ -50,27 +65,42 @@ def observation(
     )
 
 
-def standing(steps: Steps, stuck: Iterable[Shard] = (), *, now: datetime | None = None) -> str:
+def standing(
+    steps: Steps,
+    stuck: Iterable[Shard] = (),
+    *,
+    now: datetime | None = None,
+    skews: Mapping[str, float] = NONE,
+) -> str:
     """One line for the tick: how many partitions are at which step, and what blocks some.
 
-    With *now*, also how long answers that wait can still be fetched, where a provider says so.
+    With *now*, also how long answers that wait can still be fetched. *stuck* are shards that are
+    blocked, or wait for something that is not as it should be.
     """
     if not steps:
         return "Nothing was built yet: materialize requests and batches, or backfill the job."
     numbers = Counter(step.value for step, _ in steps.values())
     line = ", ".join(f"{number} {step}" for step, number in sorted(numbers.items())) + "."
     held = [s.counts.held for step, s in steps.values() if step is Step.BLOCKED and s.counts.held]
+    said = [(_how(shard), str(shard.message)) for shard in stuck]
     stopped = [hold.reason for _, s in steps.values() for hold in s.holds]
-    blocked = [*(str(shard.message) for shard in stuck), *held, *stopped]
-    messages = list(dict.fromkeys(f"Blocked: {one_line(message)}" for message in blocked))
-    return " ".join([line, *_time_left(steps, now), *messages[:_MESSAGES]])
+    said += [("Blocked", reason) for reason in (*held, *stopped)]
+    messages = list(dict.fromkeys(f"{how}: {one_line(message)}" for how, message in said))
+    clocks = [clock_is_off(provider, ahead) for provider, ahead in skews.items()]
+    return " ".join([line, *_time_left(steps, now), *clocks, *messages[:_MESSAGES]])
+
+
+def _how(shard: Shard) -> str:
+    return "Blocked" if shard.state is ShardState.FAILED else "Waiting"
 
 
 def _time_left(steps: Steps, now: datetime | None) -> Iterator[str]:
     ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
-    if ends and now is not None:
+    if ends and now is not None and min(ends) - now <= _SOON:
         hours = (min(ends) - now).total_seconds() / 3600
         yield f"Answers that wait can be fetched for {max(hours, 0):.1f} h more."
+    if now is not None and any(runs_out(s, now=now) for _, s in steps.values()):
+        yield f"WARNING: {told(min(ends), now=now)}"
 
 
 def moves(line: str) -> bool:

@@ -13,11 +13,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 
 from batch_pipeline.errors import BatchPipelineError, ProviderError
 from batch_pipeline.model import Shard, ShardState
-from batch_pipeline.orchestration import progress
+from batch_pipeline.orchestration import checks, progress
 from batch_pipeline.orchestration.asking import MOST_RUNS, Asked, asked
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.pipeline.fetching import another_account
 from batch_pipeline.pipeline.running import waiting_helps
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
@@ -38,29 +39,36 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
     def watch(context: dg.SensorEvaluationContext, pipeline: PipelineResource) -> dg.SensorResult:
         trouble: BatchPipelineError | None = None
         foreign: tuple[Shard, ...] = ()
-        with pipeline.open(job, hurried=True) as shell:
+        odd = 0
+        with said(), pipeline.open(job, hurried=True) as shell:
             try:
                 seen = shell.watch()
-                trouble, foreign = seen.problem, seen.foreign
+                trouble, foreign, odd = seen.problem, seen.foreign, seen.odd
             except BatchPipelineError as error:  # what has ended can still be collected
                 trouble = error
                 context.log.warning(str(error))
             steps = shell.steps()
             blocked = any(step is Step.BLOCKED for step, _ in steps.values())
-            stuck = shell.shards(states=[ShardState.FAILED]) if blocked else []
-            now = shell.work.now()
+            open_still = [ShardState.SUBMITTED, ShardState.ENDED]
+            told = [shard for shard in shell.shards(states=open_still) if shard.message]
+            stuck = [*(shell.shards(states=[ShardState.FAILED]) if blocked else []), *told]
+            now, skews = shell.work.now(), shell.skews()
             found = asked(context.instance, job, steps, now=now)
         requests = found.runs[:MOST_RUNS]
         if trouble is not None and not requests and not _passes(trouble):
             raise trouble
         news, cursor = progress.news(context.cursor, steps)
+        events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = [
+            progress.observation(job, name, *steps[name]) for name in news
+        ]
+        changed, cursor = progress.run_out(context.cursor, cursor, steps, now)
+        events += [checks.in_time(job, steps, now=now)] if changed else []
+        standing = progress.standing(steps, stuck, now=now, skews=skews)
         return dg.SensorResult(
             run_requests=requests,
-            asset_events=[progress.observation(job, name, *steps[name]) for name in news],
+            asset_events=events,
             cursor=cursor,
-            skip_reason=None
-            if requests
-            else _reason(progress.standing(steps, stuck, now=now), found, trouble, foreign),
+            skip_reason=None if requests else _reason(standing, found, trouble, foreign, odd),
         )
 
     return watch
@@ -71,7 +79,11 @@ def _passes(trouble: BatchPipelineError) -> bool:
 
 
 def _reason(
-    standing: str, found: Asked, trouble: BatchPipelineError | None, foreign: tuple[Shard, ...]
+    standing: str,
+    found: Asked,
+    trouble: BatchPipelineError | None,
+    foreign: tuple[Shard, ...],
+    odd: int,
 ) -> str:
     """Why nothing is asked for: how things stand, and what a person should know."""
     notes = [standing, *found.notes]
@@ -79,4 +91,6 @@ def _reason(
         notes.append(f"The provider is not answering: {trouble}")
     if foreign:
         notes.append(str(another_account(foreign)))
+    if odd:
+        notes.append(f"{odd} batches of the account could not be read and were passed over.")
     return line(" ".join(notes))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from batch_pipeline.errors import BatchPipelineError, ProviderError, Throttled, Unavailable
+from batch_pipeline.pipeline.trouble import said
 
 _RETRIES = 3
 _WAIT_SECONDS = 30.0
@@ -15,7 +16,8 @@ _WAIT_SECONDS = 30.0
 def surfaced() -> Iterator[None]:
     """Turn an error of ours into `RetryRequested` when time mends it, else into `Failure`."""
     try:
-        yield
+        with said():
+            yield
     except (Throttled, Unavailable) as error:
         wait = getattr(error, "retry_after", None) or _WAIT_SECONDS
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=wait) from error
@@ -36,7 +38,7 @@ def advice(error: BatchPipelineError) -> str:
     """The next move for a person, by the kind of error."""
     if isinstance(error, ProviderError):
         return (
-            "Nothing that was paid for is lost: batches at the provider go on and are collected. "
+            "Nothing is lost: batches at the provider go on and are collected. "
             "Mend the cause, then materialize `batches` again for the same partitions; "
             "only what was not sent goes out."
         )

@@ -12,43 +12,68 @@ from pathlib import Path
 
 import duckdb
 
+from batch_pipeline.errors import DatasetError
 from batch_pipeline.model import UNPARTITIONED, Destination, ShardState
 from batch_pipeline.pipeline import planning
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
 from batch_pipeline.stages.linefiles import line_files
 from batch_pipeline.stages.requests import Aim, RequestsBuilt, build_requests
+from batch_pipeline.wholefile import folder_made
 
 
 def partitions(work: Workplace) -> list[str]:
     """The partitions the dataset has; UNPARTITIONED alone for a job without any."""
     if work.job.partitions.kind == "none":
         return [UNPARTITIONED]
-    with work.duckdb() as con, work.job.origin.placed(("dataset",)):
-        return open_dataset(con, work.job.dataset, work.job.partitions).partitions()
+    with work.job.origin.placed(("dataset",)):
+        return open_dataset(work.job.dataset, work.job.partitions).partitions()
 
 
 def build(work: Workplace, names: Sequence[str]) -> dict[str, RequestsBuilt]:
-    """Build each partition's request table and lines.
+    """Build each partition's request table and lines; raises what failed when all were tried.
 
     A partition whose content changed frees the rows of shards that were planned but never sent;
     other partitions' rows that were planned with them are planned again.
     """
+    built, failed = build_each(work, names)
+    if failed is not None:
+        raise failed
+    return built
+
+
+def build_each(
+    work: Workplace, names: Sequence[str]
+) -> tuple[dict[str, RequestsBuilt], DatasetError | None]:
+    """Like `build`; data that cannot be read fails its own partition alone, and is returned."""
     job = work.job
     built: dict[str, RequestsBuilt] = {}
+    failed: list[DatasetError] = []
     freed: set[str] = set()
     with work.duckdb() as con, job.origin.placed(("dataset",)):
-        dataset = open_dataset(con, job.dataset, job.partitions)
+        dataset = open_dataset(job.dataset, job.partitions)
         for name in names:
-            with _aside(work.store.requests_dir(job.name, name)) as folder:
-                made = _built(work, con, dataset, name, folder)
-                if not _is_there(work, name, made):
-                    freed |= _replaced(work, name, made, folder)
-            built[name] = _at_home(work, name, made)
+            try:
+                with (
+                    job.origin.placed(("dataset",)),
+                    _aside(work.store.requests_dir(job.name, name)) as folder,
+                ):
+                    made = _built(work, con, dataset, name, folder)
+                    if not _is_there(work, name, made):
+                        freed |= _replaced(work, name, made, folder)
+                built[name] = _at_home(work, name, made)
+            except DatasetError as error:
+                failed.append(error)
     others = sorted(freed - set(names))
     if others:
         planning.plan(work, others)
-    return built
+    return built, _together(failed)
+
+
+def _together(failed: Sequence[DatasetError]) -> DatasetError | None:
+    """One error for all; equal ones once."""
+    said = list(dict.fromkeys(str(error) for error in failed))
+    return failed[0] if len(said) == 1 else DatasetError("\n".join(said)) if said else None
 
 
 def _built(
@@ -96,9 +121,9 @@ def _aims(work: Workplace) -> list[Aim]:
 @contextmanager
 def _aside(home: Path) -> Iterator[Path]:
     """A folder beside *home*: lines and table must change together, or a shard is cut wrongly."""
-    home.parent.mkdir(parents=True, exist_ok=True)
+    folder_made(home.parent)
     aside = home.with_name(f".{home.name}.{secrets.token_hex(6)}.part")
-    aside.mkdir()
+    folder_made(aside)
     try:
         yield aside
     finally:

@@ -11,6 +11,7 @@ from decimal import Decimal
 import numpy as np
 
 from batch_pipeline.model import CanaryRecord, CanaryVerdict, Shard, ShardState
+from batch_pipeline.pipeline import collecting
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.canary import HELD, Gate, gate, judged
 from batch_pipeline.spec import Canary
@@ -92,11 +93,8 @@ def _gate(work: Workplace, asked: Canary) -> Gate:
 
 def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRecord | None:
     job = work.job
-    files = [
-        work.store.outcomes_file(job.name, shard.shard_id)
-        for shard in shards
-        if shard.state is ShardState.COLLECTED
-    ]
+    back = [shard for shard in shards if shard.state is ShardState.COLLECTED]
+    files = collecting.outcomes(work, back)
     with work.duckdb() as con:
         seen = sample(con, files)
     if not seen.requests:

@@ -117,7 +117,7 @@ def _with_data(job: BatchJob, registry: Registry) -> Iterator[_Look]:
         seen: list[dict[str, str]] = []
 
         def opened() -> None:
-            seen.append(dict(open_dataset(con, job.dataset, job.partitions).columns))
+            seen.append(dict(open_dataset(job.dataset, job.partitions).columns))
 
         yield ("dataset", "path"), opened
         if not seen:

@@ -23,14 +23,17 @@ from batch_pipeline.model import (
     BatchProblem,
     FailureKind,
     Fault,
+    Missed,
     PartitionCounts,
     RemoteStatus,
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import fetching, stops
+from batch_pipeline.pipeline import fetching, looking, stops
 from batch_pipeline.pipeline.fetching import Fetched
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.absence import is_due
 from batch_pipeline.policy.fetching import is_given_up, next_look
 from batch_pipeline.stages.absent import about_every_line
 from batch_pipeline.stages.outcomes import OutcomesDecoded, decode_shard, with_missing_rows
@@ -39,6 +42,7 @@ from batch_pipeline.stages.results import Landed, land
 log = logging.getLogger("batch_pipeline")
 
 _COLLECT_SECONDS = 900.0
+_SAID = 3
 _LONGEST_WRITE = timedelta(days=1)
 
 
@@ -51,6 +55,7 @@ class Collected:
     waiting: dict[str, Landed]
     refused: tuple[BatchProblem, ...] = ()  # why a provider would not run a whole batch
     stopped: tuple[str, ...] = ()  # what the account's withheld rows say
+    stuck: tuple[StoreError, ...] = ()  # partitions that could not be landed
 
     @property
     def refusal(self) -> ProviderError | None:
@@ -73,10 +78,20 @@ class Collected:
         )
 
 
+class Stuck(StoreError):  # noqa: N818 - named for what happened, as all our errors are
+    """Some shards or partitions could not be read or written; all others were, see *collected*."""
+
+    def __init__(self, collected: Collected, troubles: Sequence[StoreError]) -> None:
+        self.collected = collected
+        more = f" (and {len(troubles) - _SAID} more)" if len(troubles) > _SAID else ""
+        super().__init__(" ".join(str(one) for one in troubles[:_SAID]) + more)
+
+
 def collect(work: Workplace, partitions: Sequence[str]) -> Collected:
     """Fetch every ended shard of the partitions, then land those with all rows answered.
 
-    A shard that cannot be fetched holds up no other; its error is raised when those are safe.
+    A shard that cannot be fetched or read holds up no other; its error is raised when those are
+    safe: the provider's own, or Stuck.
     """
     work.store.sweep(before=work.now() - _LONGEST_WRITE)
     ended = work.ledger.shards(work.job.name, partitions=partitions, states=[ShardState.ENDED])
@@ -84,36 +99,55 @@ def collect(work: Workplace, partitions: Sequence[str]) -> Collected:
     refused: dict[BatchProblem, None] = {}
     stopped: list[str] = []
     troubles: list[ProviderError] = []
+    stuck: list[StoreError] = []
     for shard in ended:
         try:
-            with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-                decoded, said = _collect_shard(work, work.ledger.shard(shard.shard_id))
+            with said(), work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
+                decoded, told = _collect_shard(work, work.ledger.shard(shard.shard_id))
         except ProviderError as error:
             troubles.append(error)
+            continue
+        except StoreError as error:
+            stuck.append(_of_shard(shard, error))
             continue
         if decoded is not None:
             done.append(work.ledger.shard(shard.shard_id))
             refused |= dict.fromkeys(_refusals(shard, decoded))
-            stopped += [] if said is None else [said]
+            stopped += [] if told is None else [told]
     collected = replace(_landed(work, partitions, done, refused), stopped=tuple(stopped))
     if troubles:
         raise troubles[0]
-    return collected
+    return _unless_stuck(collected, stuck)
 
 
 def reparse(work: Workplace, partitions: Sequence[str], *, fetch: bool = False) -> Collected:
     """Make outcomes and results anew from the raw bytes in the store: no key, no network.
 
     With *fetch* the provider is asked for raw files that are gone or not whole. Raises StoreError
-    when one is gone.
+    when one is gone; the other shards are made anew all the same.
     """
+    stuck: list[StoreError] = []
     name, states = work.job.name, [ShardState.COLLECTED]
     shards = work.ledger.shards(name, partitions=partitions, states=states)
     for shard in shards:
-        with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-            files = fetching.fetch(work, shard) if fetch else fetching.on_disk(work, shard)
-            _make_outcomes(work, shard, files)
-    return _landed(work, partitions, shards)
+        try:
+            with said(), work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
+                files = fetching.fetch(work, shard) if fetch else fetching.on_disk(work, shard)
+                _make_outcomes(work, shard, files)
+        except StoreError as error:
+            stuck.append(_of_shard(shard, error))
+    return _unless_stuck(_landed(work, partitions, shards), stuck)
+
+
+def _of_shard(shard: Shard, error: StoreError) -> StoreError:
+    return StoreError(f"shard {shard.shard_id} (batch {shard.batch_id}): {error}")
+
+
+def _unless_stuck(collected: Collected, stuck: Sequence[StoreError]) -> Collected:
+    """Collected, or Stuck when something of it could not be."""
+    if stuck or collected.stuck:
+        raise Stuck(collected, [*stuck, *collected.stuck])
+    return collected
 
 
 def mend(work: Workplace, partitions: Sequence[str]) -> None:
@@ -144,8 +178,8 @@ def _mend_shard(work: Workplace, shard: Shard) -> None:
     except ProviderError as error:
         found = fetching.on_disk(work, shard)
         log.warning("a result file is short and cannot be fetched: %s", error)
-    said = work.ledger.cuts.since(shard) is not None
-    if found.short is None or not said:  # else its outcomes say so already
+    told = work.ledger.cuts.since(shard) is not None
+    if found.short is None or not told:  # else its outcomes say so already
         _make_outcomes(work, shard, found)
 
 
@@ -180,18 +214,13 @@ def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | Non
     """What a shard's answers came to, and what a person should hear of the account."""
     if shard.state is not ShardState.ENDED:  # another run has done it meanwhile
         return None, None
-    if shard.not_before is not None and work.now() < shard.not_before:  # it was short a moment ago
+    waits = shard.not_before is not None and not is_due(shard.not_before, now=work.now())
+    if waits:  # it was short, or not there, a moment ago
         return None, None
     try:
         found = fetching.fetch(work, shard)
     except NotFound as error:
-        work.ledger.failed(
-            shard.shard_id,
-            message=f"results are lost: {error} "
-            "`batch-pipeline retry --lost` sends its rows again, at their full price.",
-            now=work.now(),
-            batch_id=shard.batch_id,
-        )
+        looking.missed(work, shard, Missed.ANSWERS, str(error))
         return None, None
     if found.short is not None:
         since = work.ledger.cuts.since(shard) or work.now()
@@ -199,10 +228,10 @@ def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | Non
             _look_again(work, shard, found.short, since)
             return None, None
         decoded = _make_outcomes(work, shard, found)
-        _, said = stops.judge(work, shard, decoded)
+        _, told = stops.judge(work, shard, decoded)
     else:
         decoded = _decode(work, shard, found)
-        failed_as, said = stops.judge(work, shard, decoded)
+        failed_as, told = stops.judge(work, shard, decoded)
         work.ledger.collected(
             shard.shard_id,
             now=work.now(),
@@ -219,7 +248,7 @@ def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | Non
             "lines of requests that had another line say that they were billed",
             extra={"shard": shard.shard_id, **asdict(decoded.passed_over)},
         )
-    return decoded, said
+    return decoded, told
 
 
 def _look_again(work: Workplace, shard: Shard, short: str, since: datetime) -> None:
@@ -257,13 +286,20 @@ def _landed(
     shards: Sequence[Shard],
     refused: Iterable[BatchProblem] = (),
 ) -> Collected:
-    with work.duckdb() as con:
-        looked = {partition: _land(work, con, partition) for partition in partitions}
+    looked: dict[str, Landed] = {}
+    stuck: list[StoreError] = []
+    for partition in partitions:
+        try:
+            with said(), work.duckdb() as con:
+                looked[partition] = _land(work, con, partition)
+        except StoreError as error:
+            stuck.append(StoreError(f"partition {partition}: {error}"))
     return Collected(
         shards=tuple(shards),
         landed={name: done for name, done in looked.items() if not done.unanswered},
         waiting={name: done for name, done in looked.items() if done.unanswered},
         refused=tuple(refused),
+        stuck=tuple(stuck),
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from batch_pipeline.model import Shard, ShardState
 from batch_pipeline.pipeline import collecting
 from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.absence import may_be_billed
+from batch_pipeline.stages.beside import Beside
 from batch_pipeline.stages.report import CostReport, cost_report
 
 _SIMULATED = ("simulated", "facade00-")
@@ -17,8 +19,12 @@ Mistral's ids are UUIDs: there it is their beginning.
 
 
 def report(work: Workplace, partitions: Sequence[str]) -> CostReport:
-    """One report over those of the partitions that have landed; the job's own is kept too."""
-    reports(work, [])
+    """One report over those of the partitions that have landed; the job's own is kept too.
+
+    A store that can only be read keeps none.
+    """
+    if work.writable:
+        reports(work, [])
     return _made(work, _landed(work, partitions))
 
 
@@ -51,7 +57,22 @@ def _made(work: Workplace, partitions: Sequence[str]) -> CostReport:
             priced=work.prices,
             simulated=any(_is_simulated(shard) for shard in shards),
             targets=[(target.sends_to, target.model) for target in work.job.targets],
+            beside=_beside(work, partitions),
         )
+
+
+def _beside(work: Workplace, partitions: Sequence[str]) -> list[Beside]:
+    """Batches with rows of these partitions that may be billed and gave no result."""
+    found: list[Beside] = []
+    for record in work.ledger.absences.superseded(work.job.name):
+        shard, seen = work.ledger.shard(record.shard_id), record.observation
+        rows = {name: count for name, count in shard.partitions.items() if name in partitions}
+        if rows and may_be_billed(seen):
+            status, done = seen.raw_status, seen.completed
+            found.append(
+                Beside(seen.batch_id, shard.provider, shard.model, status, done, rows=rows)
+            )
+    return found
 
 
 def _is_simulated(shard: Shard) -> bool:

@@ -11,6 +11,7 @@ from batch_pipeline.model import PartitionSummary, ShardState
 from batch_pipeline.pipeline import collecting, fetching, sending, watching
 from batch_pipeline.pipeline.watching import in_flight
 from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.absence import STAYED_FOR
 from batch_pipeline.policy.lifecycle import Step
 
 log = logging.getLogger("batch_pipeline")
@@ -31,28 +32,36 @@ _ON_THE_WAY = (
 def drive(work: Workplace, partitions: Sequence[str], *, run_id: str | None, tell: Tell) -> Steps:
     """Watch, collect and retry until nothing moves any more; returns where each partition stands.
 
-    Raises the provider's refusal when a person has to act, one of answers when all else is done;
-    a passing fault is waited out.
+    For what is missed at the provider it stays a minute or two: the next run, or the watch, looks
+    again. Raises the provider's refusal when a person has to act; when all else is done, what
+    could not be read or written, or a refusal of whole batches. A passing fault is waited out.
     """
     refusal: ProviderError | None = None
+    stuck: dict[str, collecting.Stuck] = {}
     while True:
         with waited_out():
             _watch(work)
         steps = of(work, partitions)
         tell(steps)
-        if not any(step in _MOVING for step, _ in steps.values()):
+        going = {name: at for name, at in steps.items() if name not in stuck}
+        if not any(step in _MOVING for step, _ in going.values()):
             break
         moved = False
         with waited_out():
-            collected = _collect(work, steps)
+            collected, trouble = _collect(work, going)
+            if trouble is not None:
+                stuck |= dict.fromkeys(_still_to_collect(work, going), trouble)
             if collected is not None and collected.refusal is not None:
                 refusal = collected.refusal
-            moved = _send(work, steps, run_id) or collected is not None
+            moved = _send(work, going, run_id) or collected is not None
         if not moved:
-            _stop_at_another_account(work, steps)
-            work.sleep(_pause(work, steps))
-    if refusal is not None:
-        raise refusal
+            if _waits_for_what_is_missed(work, going):
+                break
+            _stop_at_another_account(work, going)
+            work.sleep(_pause(work, going))
+    for problem in (*stuck.values(), refusal):
+        if problem is not None:
+            raise problem
     return steps
 
 
@@ -92,9 +101,21 @@ def _watch(work: Workplace) -> None:
         raise problem
 
 
-def _collect(work: Workplace, steps: Steps) -> collecting.Collected | None:
+def _collect(
+    work: Workplace, steps: Steps
+) -> tuple[collecting.Collected | None, collecting.Stuck | None]:
+    """What was collected, and what could not be."""
     names = _at(steps, Step.COLLECT)
-    return collecting.collect(work, names) if names else None
+    try:
+        return (collecting.collect(work, names) if names else None), None
+    except collecting.Stuck as error:
+        return error.collected, error
+
+
+def _still_to_collect(work: Workplace, steps: Steps) -> list[str]:
+    """Of what was to be collected, the partitions that still are, or all of it."""
+    names = _at(steps, Step.COLLECT)
+    return _at(of(work, names), Step.COLLECT) or names
 
 
 def _send(work: Workplace, steps: Steps, run_id: str | None) -> bool:
@@ -110,6 +131,16 @@ def _send(work: Workplace, steps: Steps, run_id: str | None) -> bool:
 
 def _at(steps: Steps, wanted: Step) -> list[str]:
     return [name for name, (step, _) in steps.items() if step is wanted]
+
+
+def _waits_for_what_is_missed(work: Workplace, steps: Steps) -> bool:
+    """True when all that is on its way was not found, and the next look is not soon."""
+    names = [name for name, (step, _) in steps.items() if step in _MOVING]
+    states = [*_ON_THE_WAY, ShardState.ENDED]
+    waiting = work.ledger.shards(work.job.name, partitions=names, states=states)
+    soon = work.now() + STAYED_FOR
+    late = [one for one in waiting if one.missed and one.look_at and one.look_at > soon]
+    return bool(waiting) and len(late) == len(waiting)
 
 
 def _stop_at_another_account(work: Workplace, steps: Steps) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from batch_pipeline.errors import (
     Ambiguous,
     BadLines,
     NotFound,
+    OtherApi,
     OutOfCredit,
     ProviderError,
     Refused,
@@ -28,9 +29,10 @@ from batch_pipeline.errors import (
     Undecided,
 )
 from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Shard, ShardState
-from batch_pipeline.pipeline import planning, stops
+from batch_pipeline.pipeline import looking, planning, stops, strays
 from batch_pipeline.pipeline.workplace import Workplace, is_dead
-from batch_pipeline.policy.lifecycle import backoff
+from batch_pipeline.policy.absence import is_due
+from batch_pipeline.policy.lifecycle import UNSURE, backoff
 from batch_pipeline.providers.protocol import Known
 from batch_pipeline.stages.named import ids_of
 from batch_pipeline.stages.shards import Only, split
@@ -39,6 +41,11 @@ log = logging.getLogger("batch_pipeline")
 
 NO_BATCH = "refused_upload_"
 """How the ids of batches begin that never were: their lines were refused before the create."""
+_LONGEST_DOUBT = 300.0  # seconds between two looks for a batch that may not exist
+_NAMELESS = (
+    "It may have been sent: batches carry no name here, and a listing may hide a new one for a "
+    "while (BATCH_PIPELINE_LISTING_LAG_SECONDS). It is sent only when none can be hidden any more."
+)
 _UNSENT = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
 
 
@@ -98,7 +105,7 @@ def _is_due(work: Workplace, shard: Shard) -> bool:
     if shard.state is ShardState.SUBMITTING and shard.claimed_by and is_dead(shard.claimed_by):
         work.ledger.expire(shard.shard_id, owner=shard.claimed_by, now=work.now())
         return True
-    return shard.not_before is None or shard.not_before <= work.now()
+    return shard.not_before is None or is_due(shard.not_before, now=work.now())
 
 
 def _with(done: Submission, how: str, shard: Shard) -> Submission:
@@ -145,15 +152,30 @@ def _begun_before(
     work: Workplace, shard: Shard, claimed: Shard, run_id: str | None
 ) -> tuple[str, Shard] | None:
     """What became of a sending that an earlier run began; None: surely nothing."""
+    since = shard.doubted_at if shard.state is ShardState.IN_DOUBT else None
     try:
-        found = _found(work, claimed)
+        found = _found(work, claimed, since=since)
     except Undecided:  # its own answers will tell
         return "waiting", work.ledger.shard(claimed.shard_id)
     if found is not None:
         return "adopted", _submitted(work, claimed, found, run_id)
     if shard.state is not ShardState.IN_DOUBT:  # a listing may lag: this look is too early
         return "waiting", _in_doubt(work, claimed, "a crash left it open whether it was sent")
+    if _may_hide(work, claimed, since):
+        return "waiting", _in_doubt(work, claimed, _NAMELESS, since=since)
     return None
+
+
+def _may_hide(work: Workplace, shard: Shard, since: datetime | None) -> bool:
+    """Whether a listing could still be hiding a batch that nothing but the listing would tell of.
+
+    It is asked for by name where it has one; else waited for twice as long as a listing ever
+    lagged, by the provider's clock.
+    """
+    if work.client(shard.provider).names_batches:
+        return False
+    most = timedelta(seconds=2 * work.settings.listing_lag_seconds)
+    return since is None or work.there(shard.provider) - since < most
 
 
 def _check_whole(work: Workplace, shard: Shard) -> None:
@@ -167,12 +189,12 @@ def _check_whole(work: Workplace, shard: Shard) -> None:
         )
 
 
-def _found(work: Workplace, shard: Shard) -> Observation | None:
+def _found(work: Workplace, shard: Shard, *, since: datetime | None) -> Observation | None:
     """The shard's batch at the provider. While we cannot look, the shard stays in doubt."""
     try:
         return _look(work, shard)
     except ProviderError as error:
-        _in_doubt(work, shard, str(error))
+        _in_doubt(work, shard, str(error), since=since)
         if isinstance(error, Refused):  # it refused the look: that says nothing about the shard
             raise Unavailable(str(error)) from None
         raise
@@ -191,7 +213,7 @@ def _after_ambiguous(
 
 
 def _look(work: Workplace, shard: Shard) -> Observation | None:
-    client, since = work.client(shard.provider), _begun(shard)
+    client, since = work.client(shard.provider), _begun(work, shard)
     requests = work.store.shard_requests(shard.job, shard.shard_id)
     known = Known(work.ledger.known_batches(client.account), ids_of(requests).__contains__)
     return client.find(shard, since=since, known=known)
@@ -240,8 +262,18 @@ def _upload_and_create(work: Workplace, shard: Shard) -> Observation | None:
     return client.create(shard, lines, file_id=file_id) if ours else None
 
 
-def _begun(shard: Shard) -> datetime:
-    return shard.created_at or datetime.fromtimestamp(0, UTC)
+def _begun(work: Workplace, shard: Shard) -> datetime:
+    """When the create can have been at the earliest, by the provider's clock.
+
+    Ours may have been ahead when the shard was planned. A batch with a name is looked for in a
+    longer time than it takes: no other has that name.
+    """
+    client = work.client(shard.provider)
+    if not work.tells_time(shard.provider):
+        next(client.observe(since=work.now()), None)  # one page, for its date
+    latest = work.there(shard.provider) - timedelta(seconds=work.settings.claim_seconds)
+    begun = min(filter(None, [strays.begun(shard), latest]))
+    return begun - UNSURE if client.names_batches else begun
 
 
 def _submitted(
@@ -255,14 +287,8 @@ def _submitted(
         now=work.now(),
     )
     if not is_the_one:
-        drop_duplicate(work, shard, observation)
+        looking.drop(work, shard, observation)
     return work.ledger.shard(shard.shard_id)
-
-
-def drop_duplicate(work: Workplace, shard: Shard, observation: Observation) -> None:
-    """The shard went on with another batch: stop paying for this one."""
-    log.warning("duplicate batch cancelled", extra=_ids(shard, observation))
-    work.client(shard.provider).cancel(observation.batch_id)
 
 
 def _ids(shard: Shard, observation: Observation, **more: str) -> dict[str, str]:
@@ -270,10 +296,22 @@ def _ids(shard: Shard, observation: Observation, **more: str) -> dict[str, str]:
     return {**ids, **more}
 
 
-def _in_doubt(work: Workplace, shard: Shard, message: str) -> Shard:
-    later = work.now() + timedelta(seconds=work.settings.settle_seconds)
+def _in_doubt(
+    work: Workplace, shard: Shard, message: str, *, since: datetime | None = None
+) -> Shard:
+    """Look again later; *since* is when the doubt began, by the provider's clock, if not now."""
+    there = work.there(shard.provider)
+    waited = (there - (since or there)).total_seconds()
+    pause = work.settings.settle_seconds
+    if not work.client(shard.provider).names_batches:  # this may take long: look ever less often
+        pause = max(pause, min(waited, _LONGEST_DOUBT))
     work.ledger.in_doubt(
-        shard.shard_id, message=message, next_look=later, now=work.now(), owner=work.owner
+        shard.shard_id,
+        message=message,
+        next_look=work.now() + timedelta(seconds=pause),
+        now=work.now(),
+        owner=work.owner,
+        since=since or there,
     )
     return work.ledger.shard(shard.shard_id)
 
@@ -288,7 +326,7 @@ def _requeue(work: Workplace, shard: Shard, error: ProviderError) -> None:
         message=str(error),
         not_before=work.now() + delay,
         now=work.now(),
-        count_try=not isinstance(error, Unauthorized | OutOfCredit),
+        count_try=not isinstance(error, Unauthorized | OutOfCredit | OtherApi),
         owner=work.owner,
     )
 

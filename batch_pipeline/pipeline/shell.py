@@ -56,19 +56,27 @@ class Pipeline:
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
         hurried: bool = False,
+        reading: bool = False,
     ) -> Self:
         """Open store and ledger; StoreError when one cannot be written, SpecError for the job.
 
         *hurried* is for a sensor's tick: a provider that does not answer at once is left alone.
+        With *reading* a store that can only be read will do.
         """
         env = os.environ if env is None else env
         settings = settings or Settings.from_env(env)
         job = job.resolved(Path.cwd())
         registry = check(job, settings)
         store = Store(settings.store)
-        store.check_writable()
-        ledger = Ledger.open(settings.ledger())
-        return cls(Workplace(job, settings, store, ledger, registry, env, now, sleep, hurried))
+        writable = store.is_writable()
+        if writable or not reading:
+            store.check_writable()
+        ledger = Ledger.open(settings.ledger(), reading=reading)
+        return cls(
+            Workplace(
+                job, settings, store, ledger, registry, env, now, sleep, hurried, writable=writable
+            )
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +159,10 @@ class Pipeline:
 
     def cancel(self, partitions: Sequence[str] | None = None) -> list[Shard]:
         """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
+        return self.stop(partitions).shards
+
+    def stop(self, partitions: Sequence[str] | None = None) -> stopping.Stopped:
+        """`cancel`, with what was refused and why."""
         return stopping.cancel(self.work, partitions)
 
     def resend(  # noqa: PLR0913 - how far a person's word goes, each part named
@@ -201,16 +213,20 @@ class Pipeline:
     ) -> running.Steps:
         """Build, send, wait, collect and retry until nothing moves.
 
-        Without *wait* only build and send; then what keeps it from being sent is raised.
+        Without *wait* only build and send; then what keeps it from being sent is raised. A
+        partition whose data cannot be read is raised at the end: the others run.
         """
-        names = list(partitions)
-        self.build(names)
+        wanted = list(partitions)
+        built, unread = building.build_each(self.work, wanted)
+        if unread is not None and not built:
+            raise unread
+        names = [name for name in wanted if name in built]
         sent = self.resend(names, run_id=run_id)
-        if wait:
-            return self.follow(names, run_id=run_id, tell=tell)
-        if sent.problem is not None:
-            raise sent.problem
-        return self.steps_of(names)
+        steps = self.follow(names, run_id=run_id, tell=tell) if wait else self.steps_of(names)
+        problem = unread if wait else sent.problem or unread
+        if problem is not None:
+            raise problem
+        return steps
 
     def follow(
         self,
@@ -263,7 +279,12 @@ class Pipeline:
 
     def standing(self, steps: running.Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""
-        return standing.of(steps, self.shards(list(steps)))
+        work = self.work
+        return standing.of(steps, self.shards(list(steps)), now=work.now(), skews=self.skews())
+
+    def skews(self) -> dict[str, float]:
+        """How many seconds our clock was ahead of a provider's, where they were far apart."""
+        return self.work.ledger.absences.skews()
 
     def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
         """Each partition's own report, written to the store; then the job's."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from batch_pipeline.model import Shard
 from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.pipeline.stopping import Stopped
+from batch_pipeline.policy.retention import runs_out
 
 
-def of(steps: Steps, shards: Sequence[Shard]) -> dict[str, object]:
+def of(
+    steps: Steps, shards: Sequence[Shard], *, now: datetime, skews: Mapping[str, float]
+) -> dict[str, object]:
     """Totals, each partition's step and counts, and every shard."""
     counts = [summary.counts for _, summary in steps.values()]
     return {
@@ -30,11 +35,24 @@ def of(steps: Steps, shards: Sequence[Shard]) -> dict[str, object]:
                 "holds": [hold.kind.value for hold in summary.holds],
                 "deferred": summary.counts.deferred,
                 "results_until": summary.results_until,
+                "results_run_out": runs_out(summary, now=now),
                 "shards": {state.value: n for state, n in sorted(summary.shards.items())},
             }
             for name, (step, summary) in steps.items()
         },
         "shards": [described(shard) for shard in shards],
+        "clock_ahead_seconds": dict(skews),
+    }
+
+
+def of_stopped(stopped: Stopped) -> dict[str, object]:
+    """What became of a cancel."""
+    return {
+        "cancelled": [shard.shard_id for shard in stopped.shards],
+        "over": [shard.shard_id for shard in stopped.over],
+        "refused": {shard.shard_id: why for shard, why in stopped.refused},
+        "of_another_account": [shard.shard_id for shard in stopped.foreign],
+        "in_doubt": [shard.shard_id for shard in stopped.unclear],
     }
 
 
@@ -54,4 +72,11 @@ def described(shard: Shard) -> dict[str, str | int | None]:
         "completed": None if remote is None else remote.completed,
         "failed": None if remote is None else remote.failed,
         "message": shard.message,
+        "missed": None if shard.missed is None else shard.missed.value,
+        "missed since": _time(shard.missed_since),
+        "next look": _time(shard.look_at),
     }
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

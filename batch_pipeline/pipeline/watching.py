@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from uuid import uuid4
+from datetime import datetime, timedelta
 
-from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError
+from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError, Unreadable
 from batch_pipeline.model import (
     TERMINAL,
+    Missed,
     Observation,
     PartitionSummary,
-    RemoteStatus,
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import collecting, stops
-from batch_pipeline.pipeline.sending import NO_BATCH, drop_duplicate, one_line_too_large
+from batch_pipeline.pipeline import collecting, looking, stops, strays
+from batch_pipeline.pipeline.sending import NO_BATCH, one_line_too_large
 from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.absence import WARY
+from batch_pipeline.policy.clocks import CLOCKS_DIFFER, clock_is_off, known_time
 from batch_pipeline.policy.lifecycle import (
     Step,
     Verdict,
@@ -34,6 +35,7 @@ from batch_pipeline.stages.shards import split
 
 log = logging.getLogger("batch_pipeline")
 
+_STRAY_SECONDS = 600.0
 _MARGIN = timedelta(minutes=10)  # clocks differ, and a listing may lag
 
 
@@ -45,6 +47,8 @@ class Watched:
     changed: tuple[Shard, ...] = ()
     foreign: tuple[Shard, ...] = ()
     problem: OutOfCredit | None = None  # a batch was refused for it, and is planned again
+    odd: int = 0  # batches of the lists that cannot be read: strangers', as a rule
+    unread: tuple[Unreadable, ...] = ()  # why a batch of ours could not be looked at
 
     def with_(self, other: Watched) -> Watched:
         """Both looks as one."""
@@ -53,6 +57,8 @@ class Watched:
             changed=(*self.changed, *other.changed),
             foreign=(*self.foreign, *other.foreign),
             problem=self.problem or other.problem,
+            odd=self.odd + other.odd,
+            unread=(*self.unread, *other.unread),
         )
 
 
@@ -61,14 +67,13 @@ def watch(work: Workplace) -> Watched:
 
     One that does not answer keeps nobody from being asked; its error is raised in the end.
     """
-    mine = work.ledger.shards(work.job.name, states=[ShardState.SUBMITTED])
     seen, troubles = Watched(looked=False), list[ProviderError]()
-    for provider in dict.fromkeys(shard.provider for shard in mine):
+    for provider in work.ledger.absences.to_look_at(work.job.name, since=work.now() - WARY):
         try:
             seen = seen.with_(_watch(work, provider))
         except ProviderError as error:
             troubles.append(error)
-    if troubles:
+    if troubles := [*troubles, *seen.unread]:
         raise troubles[0]
     return seen
 
@@ -80,23 +85,65 @@ def _watch(work: Workplace, provider: str) -> Watched:
     foreign = tuple(
         shard for shard in in_flight if shard.account != account and shard.job == work.job.name
     )
-    if not ours or not _our_turn(work, provider):
+    waited = [shard for shard in ours if shard.state is ShardState.SUBMITTED]
+    given_up = [
+        shard for shard in ours if shard not in waited and not looking.is_waited_for(work, shard)
+    ]
+    doubted = work.ledger.absences.doubted(provider, since=work.now() - WARY)
+    wary = [shard for shard in doubted if shard.account in {None, account}]
+    if not (given_up or (waited and _our_turn(work, provider)) or _look_for_strays(work, wary)):
         return Watched(looked=False, foreign=foreign)
-    observations = _observe(work, ours)
-    verdicts = {seen.batch_id: verdict(seen, now=work.now()) for seen in observations}
+    looked_at = [*waited, *given_up]
+    observations, odd, unread = _observe(work, provider, looked_at, wary)
+    _tell_skew(work, provider)
+    heeded = _heeded(work, provider, looked_at, observations)
+    return replace(heeded, foreign=foreign, odd=odd, unread=unread)
+
+
+def _heeded(
+    work: Workplace, provider: str, shards: Sequence[Shard], observations: Sequence[Observation]
+) -> Watched:
+    """Write what was seen to the ledger, and do what it asks for."""
+    there, sure = work.there(provider), work.tells_time(provider)
+    verdicts = {seen.batch_id: verdict(seen, now=there, sure=sure) for seen in observations}
+    by_batch = {shard.batch_id: shard for shard in shards}
+    heeded = [
+        seen
+        for seen in observations
+        if looking.goes_on(work, by_batch[seen.batch_id], seen, verdicts[seen.batch_id])
+    ]
     changed = work.ledger.observe(
-        account,
-        observations,
+        work.client(provider).account,
+        heeded,
         now=work.now(),
-        ended=[batch for batch, said in verdicts.items() if said is Verdict.COLLECT],
+        ended=[seen.batch_id for seen in heeded if verdicts[seen.batch_id] is Verdict.COLLECT],
     )
-    by_batch = {shard.batch_id: shard for shard in ours}
-    for seen in observations:
+    for seen in heeded:
         shard = by_batch[seen.batch_id]
-        alone = _queue_is_ours(shard, ours, observations)
+        alone = _queue_is_ours(shard, shards, observations)
         _act(work, shard, seen, verdicts[seen.batch_id], queue_is_ours=alone)
-    problem = _out_of_credit(observations)
-    return Watched(looked=True, changed=tuple(changed), foreign=foreign, problem=problem)
+    return Watched(looked=True, changed=tuple(changed), problem=_out_of_credit(observations))
+
+
+def _tell_skew(work: Workplace, provider: str) -> None:
+    """Note how far our clock is from the provider's, if that is more than calls take."""
+    client = work.client(provider)
+    there = client.clock.now()
+    ahead = None if there is None else (work.now() - there).total_seconds()
+    if ahead is not None and abs(ahead) <= CLOCKS_DIFFER.total_seconds():
+        ahead = None
+    name = f"skew:{provider}:{client.account}"
+    if ahead is not None and work.ledger.absences.pace(name, now=work.now(), every=3600.0):
+        log.warning("%s", clock_is_off(provider, ahead))
+    work.ledger.absences.tell_skew(client.account, ahead)
+
+
+def _look_for_strays(work: Workplace, wary: Sequence[Shard]) -> bool:
+    """Now and then, while nothing else asks for a listing."""
+    if not wary:
+        return False
+    name = f"strays:{wary[0].provider}:{work.client(wary[0].provider).account}"
+    return work.ledger.absences.pace(name, now=work.now(), every=_STRAY_SECONDS)
 
 
 def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
@@ -127,76 +174,84 @@ def _as_it_lies(work: Workplace, summary: PartitionSummary) -> PartitionSummary:
 def _our_turn(work: Workplace, provider: str) -> bool:
     """The interval is a lease nobody gives back; it is shared by all jobs of the account."""
     name = f"poll:{provider}:{work.client(provider).account}"
-    return work.ledger.lock(
-        name, owner=uuid4().hex, now=work.now(), lease=work.settings.poll_seconds
-    )
+    return work.ledger.absences.pace(name, now=work.now(), every=work.settings.poll_seconds)
 
 
-def _observe(work: Workplace, shards: Sequence[Shard]) -> list[Observation]:
-    """What the listing says of the shards' batches; those it leaves out are asked for alone."""
-    since = min(shard.created_at or work.now() for shard in shards) - _MARGIN
-    client = work.client(shards[0].provider)
-    listed = {seen.batch_id: seen for seen in client.observe(since=since)}
-    _drop_duplicates(work, shards, listed.values())
-    return [
-        seen
-        for shard in shards
-        if (seen := listed.get(shard.batch_id or "") or _alone(work, shard)) is not None
-    ]
+def _observe(
+    work: Workplace, provider: str, shards: Sequence[Shard], wary: Sequence[Shard]
+) -> tuple[list[Observation], int, tuple[Unreadable, ...]]:
+    """What the listing says of the shards' batches; those it leaves out are asked for alone.
+
+    With the number of batches that it holds and nobody can read, and what was said of ours that
+    cannot be read alone either: they hold up no other.
+    """
+    listed, odd = _listed(work, provider, [*shards, *wary])
+    strays.settle(work, provider, listed, wary)
+    found: list[Observation] = []
+    unread: list[Unreadable] = []
+    for shard in shards:
+        try:
+            seen = listed.get(shard.batch_id or "") or _alone(work, shard)
+        except Unreadable as error:
+            unread.append(error)
+        else:
+            found += [] if seen is None else [seen]
+    return found, odd, tuple(unread)
 
 
-def _drop_duplicates(
-    work: Workplace, shards: Sequence[Shard], listed: Iterable[Observation]
-) -> None:
-    """Stop batches that carry a shard's intent and are not its batch: they showed up too late."""
-    by_intent = {shard.intent: shard for shard in shards if shard.intent}
-    for seen in listed:
-        shard = by_intent.get(seen.metadata.get("intent", ""))
-        if shard is None or seen.batch_id == shard.batch_id or _is_over(seen):
-            continue
-        taken = work.ledger.submitted(
-            shard.shard_id,
-            observation=seen,
-            account=work.client(shard.provider).account,
-            run_id=shard.run_id,
-            now=work.now(),
-        )
-        if not taken:
-            drop_duplicate(work, shard, seen)
+def _listed(
+    work: Workplace, provider: str, shards: Sequence[Shard]
+) -> tuple[dict[str, Observation], int]:
+    """Batches by listing, from before the oldest that is waited for, by the provider's clock.
+
+    With the number of those that nobody can read.
+    """
+    starts = [_start(shard) for shard in shards if shard.state is not ShardState.FAILED]
+    known = [start for start in starts if start is not None]
+    if not known:  # all that is looked at was given up: one call each is less than a long list
+        return {}, 0
+    odd: list[bytes] = []
+    listing = work.client(provider).observe(since=min(known) - _MARGIN, odd=odd.append)
+    listed = {seen.batch_id: seen for seen in listing}
+    if odd:
+        told = {"provider": provider, "batches": len(odd)}
+        log.info("batches of an odd shape passed over", extra=told)
+    return listed, len(odd)
 
 
-def _is_over(seen: Observation) -> bool:
-    return seen.status in TERMINAL or seen.status is RemoteStatus.ENDING
+def _start(shard: Shard) -> datetime | None:
+    doubted = strays.begun(shard) if shard.doubted_at is not None else None
+    made = (known_time(shard.remote.created_at) if shard.remote else None) or shard.created_at
+    return min((one for one in (doubted, made) if one is not None), default=None)
 
 
 def _alone(work: Workplace, shard: Shard) -> Observation | None:
     batch_id = str(shard.batch_id)
     if batch_id.startswith(NO_BATCH):  # a crash came between the refusal and its end
         return shard.remote
+    if shard.missed is Missed.BATCH and looking.is_waited_for(work, shard):
+        return None
     try:
         return work.client(shard.provider).retrieve(batch_id)
     except NotFound as error:
-        submitted = shard.submitted_at or work.now()
-        if work.now() - submitted > _MARGIN:  # younger ones may not be readable yet
-            work.ledger.failed(
-                shard.shard_id,
-                message=f"{error} Its answers cannot be fetched. "
-                "`batch-pipeline retry --lost` sends its rows again, at their full price.",
-                now=work.now(),
-                batch_id=batch_id,
-            )
-        return None
+        made = shard.remote.created_at if shard.remote is not None else shard.submitted_at
+        if made is None or work.there(shard.provider) - made > _MARGIN:
+            looking.missed(work, shard, Missed.BATCH, str(error))
+        return None  # younger ones may not be readable yet
 
 
 def _act(
-    work: Workplace, shard: Shard, seen: Observation, said: Verdict, *, queue_is_ours: bool
+    work: Workplace, shard: Shard, seen: Observation, verdict_: Verdict, *, queue_is_ours: bool
 ) -> None:
-    match said:
+    match verdict_:
         case Verdict.REQUEUE:
             _requeue(work, shard, seen, queue_is_ours=queue_is_ours)
         case Verdict.CANCEL:
-            log.warning("batch outlived its window", extra={"batch": seen.batch_id})
-            work.client(shard.provider).cancel(seen.batch_id)
+            said = looking.stop(work, shard, seen)
+            if said is not None:
+                looking.note(work, shard, said)
+        case Verdict.STUCK:
+            looking.stuck(work, shard, seen)
         case Verdict.COLLECT:
             log.info("batch ended", extra={"batch": seen.batch_id, "status": seen.raw_status})
         case Verdict.WAIT:

@@ -16,6 +16,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from batch_pipeline.errors import Throttled
+from batch_pipeline.pipeline.trouble import said
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import read_overrides
 from batch_pipeline.providers.patience import Patience
@@ -79,6 +80,7 @@ class Workplace:
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
     hurried: bool = False  # a sensor's tick: one call, ten seconds
+    writable: bool = True  # False: the store can only be read, and so it is
     owner: str = field(default_factory=own_name)
     _clients: dict[str, Client] = field(default_factory=dict, repr=False)
     _database: list[DuckDBPyConnection] = field(default_factory=list, repr=False)
@@ -96,6 +98,17 @@ class Workplace:
             made = self.registry.client(provider, self.env, patience=patience)
             self._clients[provider] = made
         return self._clients[provider]
+
+    def there(self, provider: str) -> datetime:
+        """The provider's own time, as its last answer told it; ours before it told any.
+
+        Ask right after a call: what a provider says of its windows is judged by its clock.
+        """
+        return self.client(provider).clock.now() or self.now()
+
+    def tells_time(self, provider: str) -> bool:
+        """Whether the provider told its time at all."""
+        return self.client(provider).clock.now() is not None
 
     def made_client(self, provider: str) -> Client | None:
         """The client if something needed it already: some things are no reason to make one."""
@@ -125,7 +138,7 @@ class Workplace:
         """
         if not self._database:
             self._database.append(self._opened())
-        with closing(self._database[0].cursor()) as con:
+        with said(), closing(self._database[0].cursor()) as con:
             con.execute("SET enable_progress_bar = false")  # it would print into --json
             yield con
 

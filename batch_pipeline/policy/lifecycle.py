@@ -13,9 +13,19 @@ from batch_pipeline.model import (
     RemoteStatus,
     ShardState,
 )
+from batch_pipeline.policy.clocks import known_time
+from batch_pipeline.settings import CLOCK_JUMP
 
 OVERDUE = timedelta(hours=1)
 """Grace after a batch's window before we cancel it ourselves."""
+OVERDUE_ENDING = timedelta(hours=6)
+"""The same of a batch that is ending by itself, or was cancelled already."""
+STUCK = timedelta(hours=25)
+"""Grace after it before a person is told that the batch does not end, cancelled or not."""
+LONGEST_WINDOW = timedelta(days=7)
+"""The window of a batch that does not say when it closes: the longest that any provider has."""
+UNSURE = timedelta(days=3)
+"""By how much our own clock may be wrong where a provider does not tell the time."""
 SETTLING = timedelta(seconds=60)
 """How long a batch that completed may lack the files its counts promise."""
 SETTLING_STOPPED = timedelta(minutes=30)
@@ -44,6 +54,7 @@ class Verdict(StrEnum):
     COLLECT = "collect"
     REQUEUE = "requeue"
     CANCEL = "cancel"
+    STUCK = "stuck"
 
 
 _WAITING = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
@@ -55,9 +66,9 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
     waiting = any(shards.get(state) for state in _WAITING)
     held = _is_held(summary)
     ended = shards.get(ShardState.ENDED)
-    if ended and (summary.next_look is None or summary.next_look <= now):
+    if ended and (summary.next_look is None or _is_due(summary.next_look, now=now)):
         return Step.COLLECT
-    if waiting and not held and summary.next_due is not None and summary.next_due <= now:
+    if waiting and not held and _is_due(summary.next_due, now=now):
         return Step.SUBMIT
     if shards.get(ShardState.SUBMITTED) or ended or (waiting and not held):
         return Step.WAIT
@@ -82,18 +93,26 @@ def _is_stopped(summary: PartitionSummary) -> bool:
     return own or bool(summary.holds and summary.counts.retryable)
 
 
+def _is_due(due: datetime | None, *, now: datetime) -> bool:
+    """A time far ahead was written by a clock that was wrong."""
+    return due is not None and (due <= now or due > now + CLOCK_JUMP)
+
+
 def _behind_the_canary(summary: PartitionSummary) -> Step:
     if _is_held(summary) or summary.canaries.get(ShardState.FAILED):
         return Step.BLOCKED
     return Step.WAIT if summary.canaries else Step.SUBMIT
 
 
-def verdict(observation: Observation, *, now: datetime) -> Verdict:
-    """Whether to wait, fetch, send again later, or stop a batch that outlived its window."""
+def verdict(observation: Observation, *, now: datetime, sure: bool = True) -> Verdict:
+    """Whether to wait, fetch, send again later, or stop a batch that outlived its window.
+
+    *now* is the provider's time; not *sure*, our own, because it did not tell.
+    """
     if observation.status not in TERMINAL:
-        overdue = observation.expires_at is not None and now > observation.expires_at + OVERDUE
+        late = overdue(observation, now=now if sure else now - UNSURE)
         ending = observation.status is RemoteStatus.ENDING
-        return Verdict.CANCEL if overdue and not ending else Verdict.WAIT
+        return _outlived(late, grace=OVERDUE_ENDING if ending else OVERDUE)
     if remedy(observation) is not None:
         return Verdict.REQUEUE
     completed = observation.status is RemoteStatus.COMPLETED
@@ -111,6 +130,18 @@ def remedy(observation: Observation) -> Remedy | None:
         return None
     found = (problem.remedy for problem in observation.problems)
     return next((one for one in found if one is not None), None)
+
+
+def overdue(observation: Observation, *, now: datetime) -> timedelta:
+    """For how long the batch's window has been over; negative while it is open."""
+    made = known_time(observation.created_at)
+    closes = observation.expires_at or (made + LONGEST_WINDOW if made else now)
+    return now - closes
+
+
+def cancel_pause(late: timedelta) -> timedelta:
+    """Until we ask again for a stop that had no effect: as long as it is late, 10 min to 6 h."""
+    return min(max(late, timedelta(minutes=10)), timedelta(hours=6))
 
 
 def is_out_of_credit(observation: Observation) -> bool:
@@ -134,6 +165,12 @@ def backoff(tries: int, *, retry_after: float | None = None) -> timedelta:
     if retry_after is not None:
         seconds = min(max(retry_after, 1.0), 900.0)
     return timedelta(seconds=seconds)
+
+
+def _outlived(late: timedelta, *, grace: timedelta) -> Verdict:
+    if late > STUCK:
+        return Verdict.STUCK
+    return Verdict.CANCEL if late > grace else Verdict.WAIT
 
 
 def _stale(summary: PartitionSummary) -> bool:

@@ -6,6 +6,7 @@ gpt-5-nano:            # the model's name; a dated snapshot of it is meant too
   cache_write: 0.025   # default: like input
   cache_write_1h: 0.05 # default: like cache_write
   output: 0.2          # default: 0 (a model without output tokens)
+  per_thousand: {web_search: 10}   # optional: of what is billed beside tokens, by the report's name
   live: {input: 0.05, output: 0.4}   # optional: what the same costs outside a batch
   as_of: 2026-11-01
   source: our contract
@@ -55,6 +56,7 @@ class Override(Amounts):
     as_of: date
     source: str = Field(min_length=1)
     live: Amounts | None = None
+    per_thousand: dict[str, Dollars] = Field(default_factory=dict)
 
 
 _LIKE = (

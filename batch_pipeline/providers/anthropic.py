@@ -31,8 +31,10 @@ from batch_pipeline.providers.anthropic_models import API_VERSION
 from batch_pipeline.providers.anthropic_settings import BASE_URL, base_url_in, key_in
 from batch_pipeline.providers.heard import Said, cut_short, scrubber
 from batch_pipeline.providers.landing import landing, readable_error
+from batch_pipeline.providers.listing import item, read
 from batch_pipeline.providers.patience import Patience
-from batch_pipeline.providers.protocol import Known
+from batch_pipeline.providers.protocol import Known, Odd, ignored
+from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.providers.trust import certificates
 
 _BATCHES = "/v1/messages/batches"
@@ -46,7 +48,7 @@ _PIECE = 1 << 20  # bytes of a body or a download in memory at a time
 _HERE: anthropic.RequestOptions = {"follow_redirects": False}
 
 _log = logging.getLogger(__name__)
-_Parsed = TypeVar("_Parsed")
+_Parsed = TypeVar("_Parsed", bound=msgspec.Struct)
 _Call: TypeAlias = Callable[[], httpx2.Response]
 _Failure: TypeAlias = Callable[[str, Said], ProviderError]
 
@@ -57,6 +59,8 @@ class AnthropicClient:
     The SDK never retries: what may be made again goes through *patience*, a create never does.
     No redirect is followed and no `results_url` is read: the key goes to the base URL alone.
     """
+
+    names_batches = False  # there is no metadata
 
     def __init__(
         self,
@@ -71,13 +75,16 @@ class AnthropicClient:
         headers = {"anthropic-version": API_VERSION}
         if workspace is not None:
             headers["anthropic-workspace-id"] = workspace
+        http = anthropic.DefaultHttpxClient(verify=certificates(), follow_redirects=False)
+        self.clock = Clock()
+        self.clock.listen(http)
         self._sdk = anthropic.Anthropic(
             api_key=key,
             base_url=base_url,
             max_retries=0,
             timeout=_timeout(self._patience.answer),
             default_headers=headers,
-            http_client=anthropic.DefaultHttpxClient(verify=certificates(), follow_redirects=False),
+            http_client=http,
         )
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
         self._host = self._sdk.base_url.host
@@ -148,14 +155,17 @@ class AnthropicClient:
         Raises Undecided while only a batch without readable results may be it.
         """
         open_still: list[str] = []
-        for seen in self.observe(since=since - _CLOCK_MARGIN):
+        unread: list[bytes] = []
+        for seen in self.observe(since=since - _CLOCK_MARGIN, odd=unread.append):
             if seen.batch_id in known.batch_ids or seen.total != shard.requests:
                 continue
-            first = self._first_id(seen) if seen.status in TERMINAL else None
+            first = self.first_id(seen)
             if first is None:
                 open_still.append(seen.batch_id)
             elif known.is_ours(first):
                 return seen
+        if unread:  # without a name that could be looked for, any of them may be it
+            open_still.append(f"{len(unread)} batches of the list that cannot be read")
         if open_still:
             raise Undecided(
                 f"anthropic: {', '.join(open_still[:3])} may be the batch of shard "
@@ -164,8 +174,10 @@ class AnthropicClient:
             )
         return None
 
-    def _first_id(self, seen: Observation) -> str | None:
-        """The custom_id of the batch's first result; None when nobody can read it (any more)."""
+    def first_id(self, seen: Observation) -> str | None:
+        """The custom_id of the batch's first result; see the protocol."""
+        if seen.status not in TERMINAL:
+            return None
         try:
             line = self._patience.call(lambda: self._first_line(seen.batch_id))
             return msgspec.json.decode(line, type=answers.Line).custom_id
@@ -187,20 +199,24 @@ class AnthropicClient:
             raise errors.failure(f"look at the first result of batch {batch_id}", cut)
         return bytes(line.split(b"\n", 1)[0])
 
-    def observe(self, *, since: datetime) -> Iterator[Observation]:
+    def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
         """Every batch of the account created after *since*, newest first, page by page."""
         start = since.astimezone(UTC)
         after: str | None = None
         while True:
             page = self._page(after)
-            for batch in page.data:
+            for raw in page.data:
+                batch, exact = item(raw, answers.Batch)
+                if batch is None:
+                    odd(bytes(raw))
+                    continue
                 seen = answers.observation(batch)
-                if seen.created_at < start:
+                if exact and batch.created_at is not None and seen.created_at < start:
                     return
                 yield seen
-            if not page.has_more:
+            if not page.goes_on(_PAGE):
                 return
-            last = page.data[-1].id if page.data else None
+            last = page.cursor()
             if last in {None, after}:
                 raise Unavailable(
                     f"anthropic: the list of batches says it goes on after {after}, but does not. "
@@ -340,11 +356,13 @@ class AnthropicClient:
     ) -> _Parsed:
         """The answer of *call*, parsed; *failure* says what anything else means."""
         try:
-            return msgspec.json.decode(call().content, type=kind)
+            return read(call().content, kind)[0]
         except errors.FAILURES as error:
             heard = errors.said(error, self._scrub)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            heard = Said(f"an answer that is not Anthropic's ({self._scrub(str(error))})")
+            heard = Said(
+                f"an answer that is not Anthropic's ({self._scrub(str(error))})", unreadable=True
+            )
         # raised out here so that the SDK's exception, which holds the key, is not its context
         raise failure(what, heard)
 

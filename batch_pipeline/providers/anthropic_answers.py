@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from batch_pipeline.model import Observation, RemoteStatus
+from batch_pipeline.providers.anthropic_facts import RESULT_DAYS
+from batch_pipeline.providers.listing import Page, first_time
+
+__all__ = ["ENDED", "Batch", "Deleted", "Line", "Page", "observation"]
 
 ENDED = "ended"
+_WINDOW = timedelta(hours=24)
+_KEPT = timedelta(days=RESULT_DAYS)  # from its creation, not from its end
 
 
 class _Counts(msgspec.Struct):
@@ -24,19 +30,12 @@ class Batch(msgspec.Struct):
 
     id: str
     processing_status: str
-    created_at: datetime
-    request_counts: _Counts
+    created_at: datetime | None = None
+    request_counts: _Counts = msgspec.field(default_factory=_Counts)
     ended_at: datetime | None = None
     expires_at: datetime | None = None
     archived_at: datetime | None = None
     cancel_initiated_at: datetime | None = None
-
-
-class Page(msgspec.Struct):
-    """One page of the list of batches, newest first."""
-
-    data: list[Batch]
-    has_more: bool
 
 
 class Deleted(msgspec.Struct):
@@ -58,7 +57,10 @@ def observation(batch: Batch) -> Observation:
     results keep their id, so that fetching them says that they are gone.
     """
     counts = batch.request_counts
+    over = batch.processing_status == ENDED
     failed = counts.errored + counts.canceled + counts.expired
+    ended, expires = _utc(batch.ended_at), _utc(batch.expires_at)
+    made = _utc(batch.created_at) or (None if expires is None else expires - _WINDOW)
     return Observation(
         batch_id=batch.id,
         status=_status(batch),
@@ -66,11 +68,12 @@ def observation(batch: Batch) -> Observation:
         total=counts.processing + counts.succeeded + failed,
         completed=counts.succeeded,
         failed=failed,
-        created_at=_utc(batch.created_at),
-        ended_at=None if batch.ended_at is None else _utc(batch.ended_at),
-        expires_at=None if batch.expires_at is None else _utc(batch.expires_at),
+        created_at=first_time(made, ended),
+        ended_at=ended,
+        expires_at=expires,
+        results_until=made + _KEPT if over and made is not None else None,
         input_file_id="",
-        output_file_id=batch.id if batch.processing_status == ENDED else None,
+        output_file_id=batch.id if over else None,
         error_file_id="",
     )
 
@@ -90,5 +93,7 @@ def _status(batch: Batch) -> RemoteStatus:
     return RemoteStatus.UNKNOWN
 
 
-def _utc(when: datetime) -> datetime:
+def _utc(when: datetime | None) -> datetime | None:
+    if when is None:
+        return None
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)

@@ -22,6 +22,7 @@ from batch_pipeline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    Unreadable,
 )
 from batch_pipeline.providers.anthropic_faults import CREDIT
 from batch_pipeline.providers.heard import Said, Voice, quoted, redirected
@@ -65,7 +66,8 @@ def said(error: Exception, scrub: Callable[[str], str]) -> Said:
 
 def failure(what: str, heard: Said) -> ProviderError:
     """The error of a call that may be made again; *what* names it."""
-    return VOICE.error(_kind(heard) or Unavailable, what, heard)
+    kind = Unreadable if heard.unreadable else _kind(heard) or Unavailable
+    return VOICE.error(kind, what, heard)
 
 
 def create_failure(what: str, heard: Said) -> ProviderError:

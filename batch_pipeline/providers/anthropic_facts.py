@@ -16,6 +16,8 @@ MESSAGES = "/v1/messages"
 _CHECKED = "2026-11-21"
 _DOCS = "https://platform.claude.com/docs/en"
 _BATCHES = f"{_DOCS}/build-with-claude/batch-processing"
+RESULT_DAYS = 29
+"""How long after its creation a batch's results are kept."""
 _REQUESTS, _BYTES = 100_000, 256_000_000
 
 

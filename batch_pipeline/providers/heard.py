@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from batch_pipeline.errors import (
     Ambiguous,
     NotFound,
+    OtherApi,
     OutOfCredit,
     ProviderError,
     Refused,
@@ -21,6 +22,7 @@ from batch_pipeline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    Unreadable,
 )
 
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
@@ -33,8 +35,11 @@ _NEXT: dict[type[ProviderError], str] = {
     Throttled: "Nothing was done; the same call may be made again later.",
     TooLarge: "Cut the shard in two.",
     NotFound: "It may have expired, or belong to another key, project or base URL than ours.",
+    OtherApi: "Nothing was sent or billed, and nothing will be: docs/services.md says what a "
+    "service has to answer.",
     Refused: "The same call would be refused again: change what the message names.",
     Unavailable: "The call costs nothing and may be made again.",
+    Unreadable: "The provider, or a proxy, answers otherwise than documented; nothing is lost.",
     Ambiguous: "The batch may exist: look for it before anything is sent again.",
 }
 
@@ -47,6 +52,7 @@ class Said:
     status: int | None = None
     code: str | None = None
     retry_after: float | None = None
+    unreadable: bool = False  # whole, and of another shape than the provider's
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +63,13 @@ class Voice:
     title: str
     settings: str
 
+    def then(self, kind: type[ProviderError]) -> str:
+        """What to do about an error of class *kind*."""
+        return _NEXT[kind].format(settings=self.settings, title=self.title)
+
     def error(self, kind: type[ProviderError], what: str, heard: Said) -> ProviderError:
         """The error of class *kind* about the call *what*."""
-        then = _NEXT[kind].format(settings=self.settings, title=self.title)
+        then = self.then(kind)
         message = f"{self.name}: {what} failed: {heard.message.rstrip('.')}. {then}"
         if kind is Throttled:
             return Throttled(message, retry_after=heard.retry_after)

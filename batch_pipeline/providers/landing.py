@@ -17,7 +17,7 @@ def landing(into: Path) -> Iterator[BinaryIO]:
 
     Raises StoreError when the disk will not take it.
     """
-    with readable_error(into), written_aside(into) as part, part.open("wb") as out:
+    with written_aside(into) as part, part.open("wb") as out:
         yield out
 
 

@@ -32,10 +32,12 @@ from batch_pipeline.providers import mistral_answers as answers
 from batch_pipeline.providers import mistral_errors as errors
 from batch_pipeline.providers.heard import Said, cut_short, scrubber
 from batch_pipeline.providers.landing import landing, readable_error
+from batch_pipeline.providers.listing import check_unread, read
 from batch_pipeline.providers.mistral_facts import USUAL_HOURS
 from batch_pipeline.providers.mistral_listing import PAGE, listed
 from batch_pipeline.providers.patience import Patience
-from batch_pipeline.providers.protocol import Known
+from batch_pipeline.providers.protocol import Known, Odd, ignored
+from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.providers.trust import certificates
 
 BASE_URL = "https://api.mistral.ai"
@@ -47,7 +49,7 @@ _PIECE = 1 << 20  # bytes of a download in memory at a time
 _LONGEST_VALUE = 512  # characters of a metadata value
 
 _log = logging.getLogger(__name__)
-_Parsed = TypeVar("_Parsed")
+_Parsed = TypeVar("_Parsed", bound=msgspec.Struct)
 _Failure: TypeAlias = Callable[[str, Said], ProviderError]
 
 
@@ -64,6 +66,8 @@ class MistralClient:
     The SDK never retries: what may be made again goes through *patience*, a create never does.
     """
 
+    names_batches = True
+
     def __init__(
         self, key: str, *, base_url: str = BASE_URL, patience: Patience | None = None
     ) -> None:
@@ -74,6 +78,8 @@ class MistralClient:
             verify=certificates(),
             event_hooks={"request": [_connect_soon], "response": [_read_refusal]},
         )
+        self.clock = Clock()
+        self.clock.listen(self._http)
         weakref.finalize(self, self._http.close)  # the SDK closes only what it made itself
         sdk = Mistral(
             api_key=key,
@@ -187,18 +193,32 @@ class MistralClient:
         None is said only after the whole listing until then was read; any error is raised.
         """
         intent = _metadata(shard)["intent"]
-        listed = self.observe(since=since - _CLOCK_MARGIN)
-        return next((seen for seen in listed if seen.metadata.get("intent") == intent), None)
+        unread: list[bytes] = []
+        for seen in self.observe(since=since - _CLOCK_MARGIN, odd=unread.append):
+            if seen.metadata.get("intent") == intent:
+                return seen
+        check_unread("mistral", shard, unread)
+        return None
 
-    def observe(self, *, since: datetime) -> Iterator[Observation]:
+    def first_id(self, seen: Observation) -> str | None:  # noqa: ARG002 - see below
+        """None: a job carries its shard's intent, and nobody need look into its answers."""
+        return None
+
+    def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
         """Every batch of the account created after *since*, newest first, page by page.
 
         None of Mistral's filters is relied on: what they leave out would be sent twice.
         """
         start = since.astimezone(UTC).replace(microsecond=0)  # Mistral's times are whole seconds
         for job in listed(self._page):
+            if isinstance(job, answers.Odd):
+                if job.job is None:
+                    odd(job.raw)
+                else:
+                    yield answers.observation(job.job)
+                continue
             seen = answers.observation(job)
-            if seen.created_at < start:
+            if job.created_at is not None and seen.created_at < start:
                 return
             yield seen
 
@@ -207,8 +227,8 @@ class MistralClient:
             lambda: self._ask(
                 "listing of batches",
                 lambda: self._jobs.list(page=number, page_size=PAGE, order_by="-created"),
-                answers.Page,
-            )
+                answers.UnreadPage,
+            ).read()
         )
 
     def retrieve(self, batch_id: str) -> Observation:
@@ -298,11 +318,13 @@ class MistralClient:
     ) -> _Parsed:
         """The answer of *call*, parsed; *failure* says what anything else means."""
         try:
-            return msgspec.json.decode(_json(call), type=kind)
+            return read(_json(call), kind)[0]
         except errors.FAILURES as error:
             heard = errors.said(error, self._scrub)
-        except msgspec.MsgspecError as error:
-            heard = Said(f"an answer that is not Mistral's ({self._scrub(str(error))})")
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            heard = Said(
+                f"an answer that is not Mistral's ({self._scrub(str(error))})", unreadable=True
+            )
         # raised out here so that the SDK's exception, which holds the key, is not its context
         raise failure(what, heard)
 
@@ -310,16 +332,16 @@ class MistralClient:
         _log.info(message, extra={"provider": "mistral", "account": self.account, **fields})
 
 
-def _json(call: Callable[[], BaseModel]) -> str:
+def _json(call: Callable[[], BaseModel]) -> bytes:
     """The answer's JSON, also where the SDK refuses it for a field that we do not rely on.
 
     A batch that was paid for must not be lost to a field that is new or has changed.
     """
     try:
         # without warnings: a status that is new to the SDK would be one at every look
-        return call().model_dump_json(by_alias=True, warnings=False)
+        return call().model_dump_json(by_alias=True, warnings=False).encode()
     except ResponseValidationError as error:
-        return error.body
+        return error.body.encode()
 
 
 def _connect_soon(request: httpx2.Request) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
 
 import msgspec
 
 from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus
+from batch_pipeline.providers.listing import first_time, item, unix
 from batch_pipeline.providers.mistral_facts import RESULT_HOURS
 from batch_pipeline.providers.mistral_faults import sorted_problem
 
@@ -37,7 +39,7 @@ class Job(msgspec.Struct):
 
     id: str
     status: str
-    created_at: int  # unix seconds, as all its times
+    created_at: int | None = None  # unix seconds, as all its times
     input_files: list[str] | None = None
     output_file: str | None = None
     error_file: str | None = None
@@ -49,11 +51,30 @@ class Job(msgspec.Struct):
     metadata: dict[str, object] | None = None
 
 
+class Odd(msgspec.Struct):
+    """A job of another shape than Mistral's: what can be read of it, if it is one at all."""
+
+    id: str  # its own, or made of its bytes
+    raw: bytes
+    job: Job | None = None
+
+
 class Page(msgspec.Struct):
     """One page of the list of jobs, newest first; `total` counts those on all pages."""
 
     total: int
-    data: list[Job] | None = None
+    data: Sequence[Job | Odd] | None = None
+
+
+class UnreadPage(msgspec.Struct):
+    """The same, its jobs unread."""
+
+    total: int
+    data: list[msgspec.Raw] | None = None
+
+    def read(self) -> Page:
+        """Each job by itself: an odd one spoils no other."""
+        return Page(self.total, [_job(raw) for raw in self.data or ()])
 
 
 class File(msgspec.Struct):
@@ -71,7 +92,8 @@ class Deleted(msgspec.Struct):
 def observation(job: Job) -> Observation:
     """What the job says, in our words."""
     status = _STATUS.get(job.status, RemoteStatus.UNKNOWN)
-    created, ended = datetime.fromtimestamp(job.created_at, UTC), _utc(job.completed_at)
+    ended = unix(job.completed_at)
+    created = first_time(unix(job.created_at), ended)
     metadata = {name: str(value) for name, value in (job.metadata or {}).items()}
     return Observation(
         batch_id=job.id,
@@ -92,8 +114,12 @@ def observation(job: Job) -> Observation:
     )
 
 
-def _utc(seconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+def _job(raw: msgspec.Raw) -> Job | Odd:
+    job, exact = item(raw, Job)
+    if job is not None and exact:
+        return job
+    data = bytes(raw)
+    return Odd(sha256(data).hexdigest() if job is None else job.id, data, job)
 
 
 def _expiry(created: datetime, metadata: Mapping[str, str]) -> datetime | None:

@@ -21,6 +21,7 @@ from batch_pipeline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    Unreadable,
 )
 from batch_pipeline.providers.heard import Said, Voice, is_redirect, quoted, redirected
 from batch_pipeline.providers.patience import retry_after
@@ -83,7 +84,8 @@ def bad_lines(error: Exception, scrub: Callable[[str], str]) -> dict[int, str]:
 
 def failure(what: str, heard: Said) -> ProviderError:
     """The error of a call that may be made again; *what* names it."""
-    return VOICE.error(_kind(heard) or Unavailable, what, heard)
+    kind = Unreadable if heard.unreadable else _kind(heard) or Unavailable
+    return VOICE.error(kind, what, heard)
 
 
 def create_failure(what: str, heard: Said) -> ProviderError:

@@ -44,7 +44,7 @@ CAPABILITIES = Capabilities(
             CHAT: "chat, with images, documents, tools, structured output and reasoning",
             EMBEDDINGS: "embeddings",
             MODERATIONS: "moderation of a text",
-            OCR: "the text of a document or an image, as Markdown",
+            OCR: "the text of a document or an image, as Markdown, and annotations of it",
         }
     ),
     limits=MappingProxyType(dict.fromkeys((CHAT, EMBEDDINGS, MODERATIONS, OCR), _STRICT)),
@@ -58,7 +58,10 @@ CAPABILITIES = Capabilities(
             ),
             EMBEDDINGS: frozenset({"dimensions", "timeout_hours"}),
             MODERATIONS: frozenset({"timeout_hours"}),
-            OCR: frozenset({"image_url", "image_data", "pdf_url", "pdf_data", "timeout_hours"}),
+            OCR: frozenset(
+                {"image_url", "image_data", "pdf_url", "pdf_data", "output_schema"}
+                | {"timeout_hours"}
+            ),
         }
     ),
     facts=MappingProxyType(
@@ -106,7 +109,7 @@ CAPABILITIES = Capabilities(
         _fact("A custom_id that comes twice or not at all is accepted: we see to it ourselves."),
         _fact("A new batch may be unknown (404) for some seconds after its creation.", _CLIENT),
         _fact("The request count is 0 in the answer to the create; the first look fills it.", _API),
-        _fact("Failed rows carry no token counts, OCR counts pages: their cost is unknown.", _API),
+        _fact("Failed rows carry no token counts. OCR counts pages, and is priced by them.", _API),
         _fact("The time to an answer depends on the model: minutes for a small one, else hours."),
         _fact("Batches are refused with 402 until billing is set up for the workspace."),
         _fact("max_tokens beyond the model's own limit is lowered to it without a word.", _API),
@@ -121,8 +124,9 @@ CAPABILITIES = Capabilities(
             "dimensions": "Only embeddings have a length.",
             "pdf_data": "Chat takes documents by URL: name a url column, or read them with "
             f"{OCR} first, which takes data.",
-            "output_schema": f"Only {CHAT} answers to a schema; for OCR, put "
-            "document_annotation_format into parameters.extra.",
+            "output_schema": f"{CHAT} answers to a schema; {OCR} annotates the document by it "
+            "(document_annotation_format), beside its text. Annotations of images are asked for by "
+            "bbox_annotation_format in parameters.extra and land in the column `annotations`.",
         }
     ),
 )

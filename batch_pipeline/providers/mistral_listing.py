@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from math import ceil
 
 from batch_pipeline.errors import Unavailable
-from batch_pipeline.providers.mistral_answers import Job, Page
+from batch_pipeline.providers.mistral_answers import Job, Odd, Page
 
 PAGE = 100
 """Jobs a page."""
 _IN_VAIN = 10  # pages in a row that only repeat others: so many jobs are not made in that time
 
 
-def listed(page: Callable[[int], Page]) -> Iterator[Job]:
+def listed(page: Callable[[int], Page]) -> Iterator[Job | Odd]:
     """Every job once, newest first; *page* fetches one of PAGE jobs, by its number from 0.
 
     New jobs push others to later pages, where they come a second time and are left out. Deleted

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pydantic import JsonValue
+
 from batch_pipeline.errors import SpecError
 from batch_pipeline.model import Cell, Envelope, Form, Hole, Limits, Tree
 from batch_pipeline.providers import mistral_decode
@@ -62,9 +64,7 @@ def _chat(job: BatchJob, parameters: Parameters) -> dict[str, Tree]:
     request = job.request
     body: dict[str, Tree] = {"messages": _messages(job)}
     if request.json_schema is not None:
-        schema = strict_schema(request.json_schema, by="Mistral")
-        shape: dict[str, Tree] = {"name": job.name, "schema": schema, "strict": True}
-        body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        body["response_format"] = _format(job, request.json_schema)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     return body | said(
@@ -95,7 +95,17 @@ def _ocr(job: BatchJob, _parameters: Parameters) -> dict[str, Tree]:
             f"{job.name}: {OCR} reads one document and nothing else. Name one attachment, in "
             "request.images or request.documents, and take out the prompt."
         )
-    return {"document": attached[0]}
+    body: dict[str, Tree] = {"document": attached[0]}
+    if job.request.json_schema is not None:
+        body["document_annotation_format"] = _format(job, job.request.json_schema)
+    return body
+
+
+def _format(job: BatchJob, schema: Mapping[str, JsonValue]) -> Tree:
+    """What asks for JSON of a schema, in an answer or in the annotation of a document."""
+    strict = strict_schema(schema, by="Mistral")
+    shape: dict[str, Tree] = {"name": job.name, "schema": strict, "strict": True}
+    return {"type": "json_schema", "json_schema": shape}
 
 
 _BODIES: Mapping[str, Callable[[BatchJob, Parameters], dict[str, Tree]]] = {

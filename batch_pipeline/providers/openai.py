@@ -16,16 +16,25 @@ from urllib.parse import quote
 import msgspec
 import openai
 
-from batch_pipeline.errors import NotFound, ProviderError, Refused, Unavailable, Undecided
+from batch_pipeline.errors import (
+    NotFound,
+    ProviderError,
+    Refused,
+    Unavailable,
+    Undecided,
+)
 from batch_pipeline.model import TERMINAL, Observation, RemoteStatus, Shard
 from batch_pipeline.providers import openai_answers as answers
 from batch_pipeline.providers import openai_errors as errors
 from batch_pipeline.providers.heard import Said, cut_short
 from batch_pipeline.providers.landing import landing, readable_error
+from batch_pipeline.providers.listing import check_unread, item, read
 from batch_pipeline.providers.openai_account import Account, of_openai, of_service, silence
 from batch_pipeline.providers.openai_azure import batch_endpoint
+from batch_pipeline.providers.openai_naming import first_id, metadata_of
+from batch_pipeline.providers.openai_trial import check_page, on_trial
 from batch_pipeline.providers.patience import Patience
-from batch_pipeline.providers.protocol import Known
+from batch_pipeline.providers.protocol import Known, Odd, ignored
 from batch_pipeline.providers.services import Service
 
 _FILE_LAG = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)  # 60 s: how long an upload may stay unseen
@@ -34,10 +43,9 @@ _CLOCK_MARGIN = timedelta(minutes=10)  # how far OpenAI's clock and ours may be 
 _UPLOAD_SECONDS = 600.0  # after its last byte a large file is digested in silence
 _PAGE = 100  # batches a page, the most there are
 _PIECE = 1 << 20  # bytes of a download in memory at a time
-_LONGEST_VALUE = 512  # characters of a metadata value
 
 _log = logging.getLogger(__name__)
-_Parsed = TypeVar("_Parsed")
+_Parsed = TypeVar("_Parsed", bound=msgspec.Struct)
 _Endpoint: TypeAlias = Literal[
     "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations"
 ]  # the SDK's own type; Azure's names are sent as they are
@@ -58,9 +66,13 @@ class OpenAIClient:
     def __init__(self, account: Account, *, patience: Patience) -> None:
         self._patience = patience
         self._whose = account
+        service = account.service  # it has to show that it does; Azure's own API is known to
+        self._speaks = service is None or service.azure_api_version is not None
         self._sdk = account.sdk
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
         self.account = account.digest
+        self.clock = account.clock
+        self.names_batches = account.service is None  # a service may drop metadata
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, patience: Patience | None = None) -> OpenAIClient:
@@ -116,10 +128,18 @@ class OpenAIClient:
                     answers.File,
                 )
 
-        file = self._patience.call(send)
+        file = self._patience.call(lambda: on_trial(self._whose, send))
         self._event("file uploaded", file_id=file.id, bytes=lines.stat().st_size)
         self._until_read(file)
         return file.id
+
+    def _check_api(self) -> None:
+        if self._speaks:
+            return
+        what = "look at the list of batches, before the first is sent,"
+        page = self._patience.call(lambda: on_trial(self._whose, lambda: self._page_once(what)))
+        check_page(self._whose, page)
+        self._speaks = True
 
     def _until_read(self, file: answers.File) -> None:
         """Give a service that reads files before it takes batches of them a minute for it."""
@@ -141,8 +161,10 @@ class OpenAIClient:
         """Start the batch, once; see the protocol.
 
         A file that OpenAI does not see yet is certain refusal and waited for, about a minute;
-        NotFound when it never shows up.
+        NotFound when it never shows up. Before its first batch, a service shows by its list that
+        it speaks OpenAI's API: OtherApi when it does not.
         """
+        self._check_api()
         if file_id is None:
             raise ValueError(f"shard {shard.shard_id} has no file: upload its lines first.")
         waits = iter(_FILE_LAG)
@@ -165,7 +187,7 @@ class OpenAIClient:
             self._patience.sleep(wait)
 
     def _create_once(self, shard: Shard, file_id: str) -> Observation:
-        metadata, endpoint = _metadata(shard), batch_endpoint(shard.endpoint, self._whose.service)
+        metadata, endpoint = metadata_of(shard), batch_endpoint(shard.endpoint, self._whose.service)
         batch = self._ask(
             f"create of a batch for shard {shard.shard_id} from file {file_id}",
             lambda: self._sdk.batches.with_raw_response.create(
@@ -183,17 +205,24 @@ class OpenAIClient:
         """The batch with the shard's intent, created after *since* (clocks may differ a little).
 
         None is said only after the whole listing until then was read; any error is raised. A
-        service may not keep metadata: then a batch of as many requests that is nobody's is
-        Undecided.
+        service may not keep metadata: then the first result of a batch of as many requests that
+        is nobody's tells, and while there is none it is Undecided.
         """
-        intent = _metadata(shard)["intent"]
+        intent = metadata_of(shard)["intent"]
         unsaid: str | None = None
-        for seen in self.observe(since=since - _CLOCK_MARGIN):
+        unread: list[bytes] = []
+        for seen in self.observe(since=since - _CLOCK_MARGIN, odd=unread.append):
             if seen.metadata.get("intent") == intent:
                 return seen
-            if not seen.metadata and seen.batch_id not in known.batch_ids:
-                unsaid = seen.batch_id if seen.total in {0, shard.requests} else unsaid
-        if unsaid is not None and self._whose.service is not None:
+            if self.names_batches or seen.metadata or seen.batch_id in known.batch_ids:
+                continue
+            if seen.total in {0, shard.requests}:
+                first = self.first_id(seen)
+                if first is not None and known.is_ours(first):
+                    return seen
+                unsaid = seen.batch_id if first is None else unsaid
+        check_unread(self._whose.voice.name, shard, unread)
+        if unsaid is not None:
             raise Undecided(
                 f"{self._whose.voice.name}: batch {unsaid} carries no metadata and may be shard "
                 f"{shard.shard_id}. Nothing is sent again while it may be: compare the two at the "
@@ -201,20 +230,34 @@ class OpenAIClient:
             )
         return None
 
-    def observe(self, *, since: datetime) -> Iterator[Observation]:
+    def first_id(self, seen: Observation) -> str | None:
+        """The custom_id of the batch's first result; see the protocol."""
+        file_id = seen.output_file_id or seen.error_file_id
+        if seen.status not in TERMINAL or not file_id:
+            return None
+        try:
+            return self._patience.call(lambda: first_id(self._whose, file_id))
+        except (NotFound, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
         """Every batch of the account created after *since*, newest first, page by page."""
         start = since.astimezone(UTC).replace(microsecond=0)  # OpenAI's times are whole seconds
         after: str | None = None
         while True:
             page = self._page(after)
-            for batch in page.data:
+            for raw in page.data:
+                batch, exact = item(raw, answers.Batch)
+                if batch is None:
+                    odd(bytes(raw))
+                    continue
                 seen = answers.observation(batch)
-                if seen.created_at < start:
+                if exact and batch.created_at is not None and seen.created_at < start:
                     return
                 yield seen
-            if not page.has_more:
+            if not page.goes_on(_PAGE):
                 return
-            last = page.data[-1].id if page.data else None
+            last = page.cursor()
             if last in {None, after}:
                 raise Unavailable(
                     f"{self._whose.voice.name}: the list of batches says it goes on after {after}, "
@@ -223,15 +266,12 @@ class OpenAIClient:
             after = last
 
     def _page(self, after: str | None) -> answers.Page:
-        return self._patience.call(
-            lambda: self._ask(
-                "listing of batches",
-                lambda: self._sdk.batches.with_raw_response.list(
-                    limit=_PAGE, after=openai.omit if after is None else after
-                ),
-                answers.Page,
-            )
-        )
+        return self._patience.call(lambda: self._page_once("listing of batches", after))
+
+    def _page_once(self, what: str, after: str | None = None) -> answers.Page:
+        listed = self._sdk.batches.with_raw_response.list
+        since = openai.omit if after is None else after
+        return self._ask(what, lambda: listed(limit=_PAGE, after=since), answers.Page)
 
     def retrieve(self, batch_id: str) -> Observation:
         """One batch; NotFound when this account has none of that id."""
@@ -330,12 +370,13 @@ class OpenAIClient:
     ) -> _Parsed:
         """The answer of *call*, parsed; *failure* says what anything else means."""
         try:
-            return msgspec.json.decode(call().content, type=kind)
+            return read(call().content, kind)[0]
         except errors.FAILURES as error:
             heard = errors.said(error, self._whose.scrub)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             heard = Said(
-                f"an answer of another shape than OpenAI's ({self._whose.scrub(str(error))})"
+                f"an answer of another shape than OpenAI's ({self._whose.scrub(str(error))})",
+                unreadable=True,
             )
         # raised out here so that the SDK's exception, which holds the key, is not its context
         raise self._whose.voice.error(failure(heard), what, heard)
@@ -344,18 +385,3 @@ class OpenAIClient:
         _log.info(
             message, extra={"provider": self._whose.voice.name, "account": self.account, **fields}
         )
-
-
-def _metadata(shard: Shard) -> dict[str, str]:
-    """What the batch carries, so that it can be found again by its intent."""
-    if not shard.intent:
-        raise ValueError(
-            f"shard {shard.shard_id} has no intent: record one in the ledger before it is sent."
-        )
-    carried = {
-        "intent": shard.intent,
-        "job": shard.job,
-        "shard": shard.shard_id,
-        "attempt": str(shard.attempt),
-    }
-    return {name: value[:_LONGEST_VALUE] for name, value in carried.items()}

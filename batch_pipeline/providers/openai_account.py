@@ -12,6 +12,7 @@ import openai
 from batch_pipeline.errors import Unauthorized, UsageError
 from batch_pipeline.providers.heard import Voice, scrubber
 from batch_pipeline.providers.services import Service
+from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.providers.trust import certificates
 
 BASE_URL = "https://api.openai.com/v1"
@@ -31,6 +32,7 @@ class Account:
     voice: Voice
     digest: str  # a short hash of the key and of all that says where it goes
     scrub: Callable[[str], str]
+    clock: Clock
     service: Service | None = None
 
     @property
@@ -47,18 +49,18 @@ def of_openai(env: Mapping[str, str], *, answer: float) -> Account:
     key = _key(env, "OPENAI_API_KEY", "openai")
     organization = env.get("OPENAI_ORG_ID") or None
     project = env.get("OPENAI_PROJECT_ID") or None
+    clock = Clock()
     sdk = openai.OpenAI(
         api_key=key,
         base_url=_base_url(env),
         max_retries=0,
         timeout=silence(answer),
-        http_client=_transport(),
+        http_client=_transport(clock),
     )
     # set here: a variable that is set but empty means none, and the SDK would send it empty
     sdk.organization, sdk.project = organization, project
-    return Account(
-        sdk, _OPENAI, _digest(key, str(sdk.base_url), organization, project), scrubber(key)
-    )
+    digest = _digest(key, str(sdk.base_url), organization, project)
+    return Account(sdk, _OPENAI, digest, scrubber(key), clock)
 
 
 def of_service(name: str, service: Service, env: Mapping[str, str], *, answer: float) -> Account:
@@ -66,14 +68,14 @@ def of_service(name: str, service: Service, env: Mapping[str, str], *, answer: f
 
     Raises Unauthorized when there is no usable key.
     """
-    key = _key(env, service.key_variable, name)
+    key, clock = _key(env, service.key_variable, name), Clock()
     if service.azure_api_version is None:
         sdk = openai.OpenAI(
             api_key=key,
             base_url=service.base_url,
             max_retries=0,
             timeout=silence(answer),
-            http_client=_transport(),
+            http_client=_transport(clock),
         )
     else:
         sdk = openai.AzureOpenAI(
@@ -82,7 +84,7 @@ def of_service(name: str, service: Service, env: Mapping[str, str], *, answer: f
             api_version=service.azure_api_version,
             max_retries=0,
             timeout=silence(answer),
-            http_client=_transport(),
+            http_client=_transport(clock),
         )
     # the SDK has read OpenAI's variables by itself: none of them may reach another house
     sdk.organization = sdk.project = sdk.admin_api_key = None
@@ -93,6 +95,7 @@ def of_service(name: str, service: Service, env: Mapping[str, str], *, answer: f
         Voice(name=name, title=name, settings=settings),
         _digest(key, str(sdk.base_url), None, None),
         scrubber(key),
+        clock,
         service,
     )
 
@@ -131,5 +134,7 @@ def _base_url(env: Mapping[str, str]) -> str:
     return url
 
 
-def _transport() -> openai.DefaultHttpxClient:
-    return openai.DefaultHttpxClient(verify=certificates(), follow_redirects=False)
+def _transport(clock: Clock) -> openai.DefaultHttpxClient:
+    http = openai.DefaultHttpxClient(verify=certificates(), follow_redirects=False)
+    clock.listen(http)
+    return http

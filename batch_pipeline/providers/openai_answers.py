@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
-from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Usage
+from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus, Usage
+from batch_pipeline.providers.listing import Page, first_time, unix
+from batch_pipeline.providers.openai_facts import RESULT_DAYS
 from batch_pipeline.providers.openai_faults import sorted_problem
+
+__all__ = ["Batch", "File", "Line", "Page", "observation"]
 
 _STATUS = {
     "validating": RemoteStatus.VALIDATING,
@@ -19,6 +23,7 @@ _STATUS = {
     "expired": RemoteStatus.EXPIRED,
     "cancelled": RemoteStatus.CANCELLED,
 }
+_KEPT = timedelta(days=RESULT_DAYS)
 
 
 class _Counts(msgspec.Struct):
@@ -59,7 +64,7 @@ class Batch(msgspec.Struct):
 
     id: str
     status: str
-    created_at: int  # unix seconds, as all its times
+    created_at: int | None = None  # unix seconds, as all its times; null was seen elsewhere
     input_file_id: str | None = None
     output_file_id: str | None = None  # "" was seen too, for "none"
     error_file_id: str | None = None
@@ -71,14 +76,7 @@ class Batch(msgspec.Struct):
     request_counts: _Counts | None = None
     usage: _Usage | None = None
     errors: _Problems | None = None
-    metadata: dict[str, str] | None = None
-
-
-class Page(msgspec.Struct):
-    """One page of the list of batches, newest first."""
-
-    data: list[Batch]
-    has_more: bool
+    metadata: dict[str, object] | None = None
 
 
 class File(msgspec.Struct):
@@ -88,31 +86,41 @@ class File(msgspec.Struct):
     status: str | None = None
 
 
+class Line(msgspec.Struct):
+    """Whose result a line is."""
+
+    custom_id: str
+
+
 def observation(batch: Batch) -> Observation:
     """What the batch object says, in our words."""
     counts = batch.request_counts or _Counts()
     endings = (batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at)
+    ended = next((unix(ending) for ending in endings if ending), None)
+    expires = unix(batch.expires_at)
+    status = _STATUS.get(batch.status.lower(), RemoteStatus.UNKNOWN)
     return Observation(
         batch_id=batch.id,
-        status=_STATUS.get(batch.status.lower(), RemoteStatus.UNKNOWN),
+        status=status,
         raw_status=batch.status,
         total=counts.total or 0,
         completed=counts.completed or 0,
         failed=counts.failed or 0,
-        created_at=datetime.fromtimestamp(batch.created_at, UTC),
-        ended_at=next((_utc(ending) for ending in endings if ending), None),
-        expires_at=_utc(batch.expires_at),
+        created_at=first_time(unix(batch.created_at), ended, _a_window_before(expires)),
+        ended_at=ended,
+        expires_at=expires,
+        results_until=ended + _KEPT if ended and status in TERMINAL else None,
         input_file_id=batch.input_file_id or None,
         output_file_id=batch.output_file_id or None,
         error_file_id=batch.error_file_id or None,
         problems=_problems(batch.errors),
-        metadata=batch.metadata or {},
+        metadata={name: str(value) for name, value in (batch.metadata or {}).items()},
         usage=_usage(batch.usage),
     )
 
 
-def _utc(seconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+def _a_window_before(expires: datetime | None) -> datetime | None:
+    return None if expires is None else expires - timedelta(hours=24)
 
 
 def _problems(errors: _Problems | None) -> tuple[BatchProblem, ...]:

@@ -19,6 +19,7 @@ from batch_pipeline.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    Unreadable,
 )
 from batch_pipeline.providers.heard import Said, is_redirect, quoted, redirected
 from batch_pipeline.providers.openai_faults import CREDIT, QUEUE_WORDS, QUEUES
@@ -51,7 +52,7 @@ def said(error: Exception, scrub: Callable[[str], str]) -> Said:
 
 def failure(heard: Said) -> type[ProviderError]:
     """The error of a call that may be made again."""
-    return _kind(heard) or Unavailable
+    return Unreadable if heard.unreadable else _kind(heard) or Unavailable
 
 
 def create_failure(heard: Said) -> type[ProviderError]:

@@ -20,6 +20,8 @@ _BATCH = f"{_DOCS}/batch"
 LIMITS = Limits(requests=50_000, bytes=190_000_000)
 """50,000 lines. "200 MB" may mean 200,000,000 or 209,715,200 bytes: we take the smaller, and stay
 5 % below it because an upload that is found too large costs its whole transfer."""
+RESULT_DAYS = 30
+"""How long result files are kept, from when they were made."""
 _LARGER = Limits(requests=50_000, bytes=199_229_440)  # 5 % below the larger reading
 
 _ASKED = frozenset({"system", "messages", "conversation", "image_url", "image_data", "pdf_data"})

@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from batch_pipeline.model import Envelope, Hole, Limits, Observation, Shard, Tree
 from batch_pipeline.providers.capabilities import Capabilities
+from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.spec import BatchJob, Target
 
-__all__ = ["Client", "Codec", "Envelope", "Hole", "Known", "Tree"]
+__all__ = ["Client", "Codec", "Envelope", "Hole", "Known", "Odd", "Tree", "ignored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,13 @@ class Known:
     """Batches that are some shard's already."""
     is_ours: Callable[[str], bool] = lambda _: False
     """Whether the shard in question has a request of this custom_id."""
+
+
+Odd: TypeAlias = Callable[[bytes], None]
+
+
+def ignored(_: bytes) -> None:
+    """Take no notice of what cannot be read."""
 
 
 class Codec(Protocol):
@@ -61,6 +69,10 @@ class Client(Protocol):
 
     account: str
     """A short hash of the key and base URL: who owns a batch; never the key."""
+    clock: Clock
+    """The provider's own time, as far as it has told it."""
+    names_batches: bool
+    """Whether every batch surely carries its shard's intent, so that `find` sees it by name."""
 
     def upload(self, lines: Path, *, name: str) -> str | None:
         """Stream the file to the provider and return its file id; may be called again.
@@ -84,8 +96,18 @@ class Client(Protocol):
         """
         ...
 
-    def observe(self, *, since: datetime) -> Iterator[Observation]:
-        """Every batch of the account created after *since*, newest first, by listing."""
+    def first_id(self, seen: Observation) -> str | None:
+        """The custom_id of a batch's first result: whose it is, where no name tells.
+
+        None while it has none, and when nobody can read it (any more).
+        """
+        ...
+
+    def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
+        """Every batch of the account created after *since*, newest first, by listing.
+
+        *odd* is handed the bytes of what is in the list and cannot be read.
+        """
         ...
 
     def retrieve(self, batch_id: str) -> Observation:

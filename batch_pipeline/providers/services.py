@@ -1,6 +1,6 @@
 """Services that speak a provider's API under a name of their own: read from one YAML file.
 
-Groq, Together, Azure OpenAI or a gateway of one's own take OpenAI's calls; each has its address,
+Groq, Azure OpenAI or a gateway of one's own take OpenAI's calls; each has its address,
 key, limits and prices, and none of them may be guessed.
 """
 

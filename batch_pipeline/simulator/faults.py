@@ -65,6 +65,7 @@ match apply. A key the script does not know is an error that names the nearest o
         at: finalizing          # validating in_progress finalizing cancelling
         seconds: 172800         # so much longer than it should (default: for ever)
       - do: ignore_cancels      # a cancel is answered with 200, and nothing comes of it
+      - do: drop_metadata       # a service of OpenAI's dialect that does not keep it
       - do: byte_order_mark     # result files begin with one
       - do: lose_finished       # a cancelled batch: finished rows vanish, counters go back to 0
       - do: empty_error_id      # "" in place of null when there is no error file
@@ -274,6 +275,10 @@ class IgnoreCancels(_Batch, frozen=True, kw_only=True, tag="ignore_cancels"):
     """A batch that goes on whoever cancels it."""
 
 
+class DropMetadata(_Batch, frozen=True, kw_only=True, tag="drop_metadata"):
+    """A batch whose metadata is not kept (OpenAI's dialect)."""
+
+
 class ByteOrderMark(_Batch, frozen=True, kw_only=True, tag="byte_order_mark"):
     """Result files that begin with a byte order mark."""
 
@@ -310,6 +315,7 @@ BatchFault: TypeAlias = (
     | Stall
     | Stick
     | IgnoreCancels
+    | DropMetadata
     | ByteOrderMark
     | LoseFinished
     | EmptyErrorId

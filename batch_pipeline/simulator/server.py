@@ -1,6 +1,7 @@
 """The server: puts the dialects behind one port, for tests (`Simulator`) and people (`serve`)."""
 
 import asyncio
+import os
 import socket
 import sys
 import tempfile
@@ -153,6 +154,7 @@ def serve(  # noqa: PLR0913 - one per option of the command line
     """Run the simulator in the foreground until Ctrl-C; limits are those of `Limits`."""
     pace = Pace(seconds_to_complete=seconds_to_complete)
     script = read_script(faults)
+    os.umask(0o077)  # a process of its own, and its files hold prompts
     with (
         open_engine(state_dir, speed=speed, limits=Limits(**limits), pace=pace) as engine,
         _listening((host, port)) as listening,

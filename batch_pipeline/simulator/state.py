@@ -51,7 +51,8 @@ class State:
 
     def __init__(self, folder: Path) -> None:
         self._blobs = folder / "blobs"
-        self._blobs.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are in it
+        self._blobs.mkdir(mode=0o700, exist_ok=True)
         self._claim = _claimed(folder)
         self._lock = threading.RLock()
         self._db = sqlite3.connect(

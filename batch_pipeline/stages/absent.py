@@ -10,6 +10,9 @@ from batch_pipeline.model import BatchProblem, FailureKind, Fault, Observation, 
 BATCH_FAILED = "batch_failed"
 FILE_CUT = "file_cut"
 """Code of a missing row whose batch counted it as answered, in a file that came only in part."""
+LINE_TOO_LONG = "line_too_long"
+OURS_TO_READ = (FILE_CUT, LINE_TOO_LONG)
+"""Codes of rows whose answer is there and not read yet: they never go again by themselves."""
 
 _KINDS = {
     Fault.REQUEST: FailureKind.REJECTED,

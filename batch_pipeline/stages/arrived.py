@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_pipeline.stages.lines import BLOCK, whole_lines
+from batch_pipeline.stages.lines import pieces
 
 _ID = b'"custom_id"'  # stands in every result line of every provider
 _MARK = b"\xef\xbb\xbf"  # of byte order; some proxies put it first
@@ -44,7 +44,12 @@ def look(path: Path) -> Arrived:
     """Read the file once, in blocks."""
     lines, named, first, last = 0, False, b"", b""
     with path.open("rb") as handle:
-        for block in whole_lines(handle, BLOCK):
+        for block, long, end in pieces(handle):
+            if long:
+                lines, named = lines + 1, named or _ID in block
+                whole = end.rstrip(_BLANK).endswith(b"}")  # nobody parses a line of this length
+                last = b"\n" if whole or end.endswith(b"\n") else end
+                continue
             first = first or block.removeprefix(_MARK).lstrip(_BLANK)[:1]
             named = named or _ID in block
             lines += _not_blank(block)

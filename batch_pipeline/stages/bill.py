@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,14 +14,20 @@ import duckdb
 import pyarrow as pa
 
 from batch_pipeline.prices import columns as price_columns
-from batch_pipeline.prices.columns import cost_sql, join_sql, total_sql, unknown_sql
+from batch_pipeline.prices.columns import (
+    UNKNOWN_USAGE,
+    cost_sql,
+    join_sql,
+    total_sql,
+    unknown_reason_sql,
+    unknown_sql,
+)
 from batch_pipeline.prices.find import Prices
+from batch_pipeline.stages.outcomefiles import outcome_rows
 from batch_pipeline.stages.twins import literal
 
 _Key: TypeAlias = tuple[str, str | None, str | None]
 _Facts: TypeAlias = dict[str, Any]
-
-_ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid'))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,10 @@ class BillLine:
     unknown_cost: int = 0  # rows that cost something, or may have, nobody knows what
     unknown_usage: int = 0  # answered rows without a count of tokens
     price_source: str | None = None
+    unknown_because: dict[str, int] = field(default_factory=dict)  # reason -> rows
+    served_otherwise: dict[str, int] = field(default_factory=dict)  # price source -> rows
+    price_as_of: date | None = None  # the oldest price used
+    older_price: int = 0  # rows whose price is dated before them
 
     @property
     def failed(self) -> int:
@@ -94,7 +105,23 @@ def total(lines: Iterable[BillLine]) -> BillLine:
         saved=_money(line.saved for line in every),
         unknown_cost=sum(line.unknown_cost for line in every),
         unknown_usage=sum(line.unknown_usage for line in every),
+        unknown_because=_counts(line.unknown_because for line in every),
+        served_otherwise=_counts(line.served_otherwise for line in every),
+        price_as_of=min((line.price_as_of for line in every if line.price_as_of), default=None),
+        older_price=sum(line.older_price for line in every),
     )
+
+
+def _counts(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Rows by reason, over all lines."""
+    every = list(each)
+    names = sorted({name for counts in every for name in counts})
+    return {name: sum(counts.get(name, 0) for counts in every) for name in names}
+
+
+def _counted(text: str, where: str = "true") -> str:
+    """SQL aggregate: how many rows have each value of *text*, as a map."""
+    return f"histogram({text}) FILTER ({text} IS NOT NULL AND {where})"
 
 
 def _tokens(counts: Iterable[int | None]) -> int | None:
@@ -113,8 +140,7 @@ def _sent(
     con: duckdb.DuckDBPyConnection, partitions: list[str], outcomes: Sequence[Path], priced: Prices
 ) -> Iterable[tuple[_Key, _Facts]]:
     """What was sent and what it cost: every row of every attempt."""
-    names = ", ".join(literal(str(path)) for path in outcomes)
-    rows = f"read_parquet([{names}], hive_partitioning = false)"
+    rows = outcome_rows(outcomes)
     models = con.execute(
         f"SELECT DISTINCT provider, model FROM {rows} WHERE model IS NOT NULL"
     ).fetchall()
@@ -125,8 +151,10 @@ def _sent(
             con,
             f"""
             WITH rows AS (FROM {rows} SEMI JOIN wanted USING (partition)), costs AS (
-                SELECT rows.*, {cost_sql("batch")} AS cost, {cost_sql("live")} AS live_cost,
-                    coalesce(price.source, 'unknown') AS source
+                SELECT rows.*, {cost_sql("paid")} AS cost, {cost_sql("live")} AS live_cost,
+                    {unknown_reason_sql("cost")} AS reason,
+                    coalesce(price.source, 'unknown') AS source, price.as_of,
+                    price.as_of < ended_at::DATE AS outdated
                 FROM {join_sql("rows")}
             )
             SELECT partition, provider, model, count(*) AS attempts,
@@ -137,10 +165,17 @@ def _sent(
                 {total_sql("cost")} AS cost, {total_sql("live_cost")} AS live_cost,
                 {total_sql("(live_cost - cost)")} AS saved,
                 {unknown_sql("cost")} AS unknown_cost,
-                count(*) FILTER (
-                    {_ANSWERED} AND (input_tokens IS NULL OR output_tokens IS NULL)
-                ) AS unknown_usage,
-                min(source) AS price_source
+                count(*) FILTER ({UNKNOWN_USAGE}) AS unknown_usage,
+                min(source) AS price_source,
+                {_counted("reason")} AS unknown_because,
+                {
+                _counted(
+                    "source",
+                    "cost IS NOT NULL AND source LIKE '%_price' AND source <> 'batch_price'",
+                )
+            } AS served_otherwise,
+                min(as_of) FILTER (cost IS NOT NULL) AS price_as_of,
+                count(*) FILTER (cost IS NOT NULL AND outdated) AS older_price
             FROM costs GROUP BY ALL
             """,
         )
@@ -181,4 +216,8 @@ def _records(con: duckdb.DuckDBPyConnection, query: str) -> Iterable[tuple[_Key,
     result = con.execute(query)
     names = [column[0] for column in result.description][3:]
     for partition, provider, model, *facts in result.fetchall():
-        yield (partition, provider, model), dict(zip(names, facts, strict=True))
+        found = dict(zip(names, facts, strict=True))
+        for name in ("unknown_because", "served_otherwise"):
+            if name in found:
+                found[name] = dict(sorted((found[name] or {}).items()))
+        yield (partition, provider, model), found

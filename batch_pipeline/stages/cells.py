@@ -68,10 +68,13 @@ def compile_cell(cell: Cell, columns: Mapping[str, str]) -> CellText:
 
 
 def _link(cell: Cell, kind: str) -> CellText:
-    value = identifier(cell.column)
     _must_be(cell, kind, ("VARCHAR",), "an http(s) URL is text (VARCHAR)")
+    value = identifier(cell.column)
     is_url = f"regexp_full_match({value}, {literal(_URL)})"
-    checks = [(f"{value} IS NULL", "null is no URL"), (f"NOT {is_url}", "this is no http(s) URL")]
+    checks = [
+        (f"{value} IS NULL", "null is no URL"),
+        (f"NOT {is_url}", "this is no http(s) URL"),
+    ]
     return CellText(cell.column, f"to_json({value})", _reason(cell, *checks))
 
 
@@ -82,7 +85,9 @@ def _text(cell: Cell, columns: Mapping[str, str]) -> CellText:
             f"column {cell.column!r} is {columns[cell.column]} and cannot be taken as text. "
             "Convert it in the dataset."
         )
-    wrong = _reason(cell, (f"{twin.sql} IS NULL", "null is no text"))
+    null = f"{identifier(cell.column)} IS NULL"
+    garbled = (f"{twin.sql} IS NULL", "the bytes are no UTF-8 text")
+    wrong = _reason(cell, (null, "null is no text"), garbled)
     return CellText(cell.column, f"to_json({twin.text})", wrong)
 
 

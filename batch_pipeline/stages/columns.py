@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_pipeline.wholefile import private_file
+
 Numbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.signedinteger]]
 ROW_GROUP = 1 << 16
 _FEW_TEXTS = ("partition", "shard", "target", "rejected")
@@ -78,6 +80,7 @@ def row_groups(path: Path, schema: pa.Schema) -> Iterator[RowGroups]:
         "column_encoding": {name: which for name, which in encodings.items() if which},
         "write_statistics": [field.name for field in schema if not _is_text(field)],
     }
+    private_file(path)
     with pq.ParquetWriter(path, schema, **options) as writer:
         groups = RowGroups(writer)
         yield groups

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from duckdb.sqltypes import DuckDBPyType
 
 from batch_pipeline.errors import TemplateError
-from batch_pipeline.stages.twins import identifier, literal
+from batch_pipeline.stages.twins import identifier, literal, text_value
 
 _PARTS = ("role", "content")
-_TEXTS = frozenset({"VARCHAR", "JSON"})
+_TEXTS = frozenset({"VARCHAR", "JSON", "BLOB"})  # bytes are read as UTF-8
 _SHOWN = 40
 _TURN = "batch_pipeline_turn"  # a column of the dataset would win over a lambda's name
 
@@ -25,7 +25,7 @@ def prepared(column: str) -> str:
 
 def prepared_sql(column: str, kind: str) -> str:
     """The expression of `prepared`; TemplateError when a column of that type cannot hold turns."""
-    value = identifier(column)
+    value = text_value(column, kind)
     if kind in _TEXTS:
         wanted = literal('[{"role":"JSON","content":"JSON"}]')
         made = f"TRY(json_transform({value}, {wanted}))"
@@ -73,7 +73,8 @@ def wrong_sql(column: str, kind: str, roles: Sequence[str], *, hoisted: bool) ->
     last = f"({_without_system(column) if hoisted else turns})[-1].role"
     broken = "'is no list of turns'"
     if kind in _TEXTS:
-        broken = f"CASE WHEN json_valid({value}) THEN {broken} ELSE 'is not JSON' END"
+        text = text_value(column, kind)
+        broken = f"CASE WHEN json_valid({text}) THEN {broken} ELSE 'is not JSON' END"
     return (
         f"{literal(f'column {column!r}: the conversation ')} || CASE "
         f"WHEN {value} IS NULL THEN 'is null' "

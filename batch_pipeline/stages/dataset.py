@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, islice
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote
 
-import duckdb
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +21,17 @@ from batch_pipeline.errors import DatasetError
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.spec import Dataset, Partitions
 from batch_pipeline.stages import moments
+from batch_pipeline.stages.fields import duckdb_type
 from batch_pipeline.stages.periods import Calendar
-from batch_pipeline.stages.reading import File, Keep, Selection, batches, opened
+from batch_pipeline.stages.reading import (
+    File,
+    Keep,
+    Part,
+    Selection,
+    batches,
+    kept_groups,
+    opened,
+)
 from batch_pipeline.stages.spelling import there_are
 
 _log = logging.getLogger("batch_pipeline")
@@ -35,15 +44,28 @@ _Cell: TypeAlias = "str | None"
 class OpenedDataset:
     """A dataset as it was when it was opened: its files are listed once.
 
-    `kinds` maps every column to its DuckDB type, `columns` those that templates may use.
+    No file is read before it is asked for: a broken one is its own partition's trouble.
     """
 
     path: str
     said: Partitions
     files: tuple[File, ...]
-    schema: pa.Schema
-    kinds: Mapping[str, str]
-    columns: Mapping[str, str]
+    named: Mapping[str, tuple[str, ...]]
+    """The columns that the job file names, by the key that names them."""
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        """Columns that templates may use, with DuckDB types, as the first and last file tell."""
+        parts = [self._part(file) for file in dict.fromkeys((self.files[0], self.files[-1]))]
+        self._check(parts)
+        allowed = Selection((), self.named["dataset.columns"])
+        return {
+            name: kind
+            for part in reversed(parts)
+            for name in part.names
+            if allowed.may_use(name)
+            and (kind := duckdb_type(part.kind(name) or pa.null())) is not None
+        }
 
     def partitions(self) -> list[str]:
         """The partitions that are there, sorted; UNPARTITIONED alone without partitions."""
@@ -57,10 +79,9 @@ class OpenedDataset:
         Also for what is no partition of the job: its rows would be those of another one too.
         """
         if self.said.kind == "none":
-            return self._selection(self.files, None)
+            return self._selection(self.files)
         if not self._in_path:
-            self._must_be_a_name(partition)
-            return self._selection(self.files, self._keep(partition))
+            return self._selection(self.files, keeping=partition)
         files = self._by_folder.get(partition)
         if files is None:
             raise DatasetError(
@@ -68,7 +89,7 @@ class OpenedDataset:
                 f"{_nearest(partition, list(self._by_folder))}"
             )
         self._must_be_a_name(partition)
-        return self._selection(files, None)
+        return self._selection(files)
 
     def _in_order(self, names: Collection[str]) -> list[str]:
         """*names* as time goes; DatasetError for those that Dagster would not know."""
@@ -81,8 +102,59 @@ class OpenedDataset:
         if self._calendar is not None:
             self._calendar.window(partition)
 
-    def _selection(self, files: Iterable[File], keep: Keep | None) -> Selection:
-        return Selection(tuple(files), self.schema, self.kinds, self.columns, keep)
+    def _selection(self, files: Sequence[File], keeping: str | None = None) -> Selection:
+        parts = [self._part(file) for file in files]
+        self._check(parts)
+        if keeping is not None:
+            self._must_be_a_name(keeping)
+            keep = (self._kept(part, keeping) for part in parts)
+            parts = [part for part in keep if part is not None] or parts[:1]
+        allowed = self.named["dataset.columns"]
+        return Selection(tuple(parts), allowed, partial(self._elsewhere, not_in=frozenset(files)))
+
+    def _part(self, file: File) -> Part:
+        with opened(file) as parquet:
+            return Part(file, parquet.schema_arrow.remove_metadata())
+
+    def _kept(self, part: Part, partition: str) -> Part | None:
+        """The file with what it keeps; None when its row groups hold nothing of *partition*."""
+        keep = self._keep(partition, self._kind(part))
+        with opened(part.file) as parquet:
+            some = parquet.metadata.num_row_groups == 0 or kept_groups(parquet, keep)
+        return replace(part, keep=keep) if some else None
+
+    def _check(self, parts: Sequence[Part]) -> None:
+        """DatasetError for a column that the job file names and no file has."""
+        there = list(dict.fromkeys(name for part in parts for name in part.names))
+        outside = frozenset(part.file for part in parts)
+        for place, names in self.named.items():
+            for name in names:
+                if name not in there and self._elsewhere(name, not_in=outside) is None:
+                    raise DatasetError(
+                        f"{self.path}: {place} names {name!r}, which is no column of the data."
+                        f"{there_are(name, there)}"
+                    )
+
+    def _elsewhere(self, name: str, *, not_in: Collection[File]) -> pa.DataType | None:
+        """The type of a column in the newest file that has it; broken files have none."""
+        for file in reversed(self.files):
+            if file not in not_in:
+                with suppress(DatasetError):
+                    kind = self._part(file).kind(name)
+                    if kind is not None:
+                        return kind
+        return None
+
+    def _kind(self, part: Part) -> pa.DataType:
+        """The type of the partition column in a file."""
+        kind = part.kind(self._column)
+        if kind is None:
+            raise DatasetError(
+                f"{part.file.path}: partitions.column names {self._column!r}, which this file "
+                f"lacks.{there_are(self._column, part.names)} Its rows are in no partition: add "
+                "the column, or take the file out of the dataset."
+            )
+        return kind
 
     @property
     def _column(self) -> str:
@@ -90,13 +162,13 @@ class OpenedDataset:
 
     @property
     def _in_path(self) -> bool:
-        return self._column in self.files[0].hive
+        return any(self._column in file.hive for file in self.files)
 
     @cached_property
     def _by_folder(self) -> dict[str, list[File]]:
         folders: dict[str, list[File]] = {}
         for file in self.files:
-            value = file.hive[self._column]
+            value = file.hive.get(self._column)
             if value is not None:
                 folders.setdefault(value, []).append(file)
         return folders
@@ -105,8 +177,7 @@ class OpenedDataset:
     def _calendar(self) -> Calendar | None:
         return None if self.said.kind in {"none", "static"} else Calendar(self.said)
 
-    def _keep(self, partition: str) -> Keep:
-        kind = self.schema.field(self._column).type
+    def _keep(self, partition: str, kind: pa.DataType) -> Keep:
         if self._calendar is None or not moments.is_time(kind):
             return Keep(self._column, text=partition)
         low, high = moments.bounds(self._calendar, self._calendar.window(partition), kind)
@@ -114,15 +185,18 @@ class OpenedDataset:
 
     def _in_data(self) -> Collection[str]:
         """One pass over the partition column alone."""
-        kind = self.schema.field(self._column).type
-        values = (
-            batch.column(0)
-            for batch in batches(self._selection(self.files, None), [self._column], rows=65_536)
-        )
-        if self._calendar is not None and moments.is_time(kind):
-            return self._at_times(self._calendar, values, kind)
-        texts = (pc.unique(some.cast(pa.string())).drop_null().to_pylist() for some in values)
-        return set(chain.from_iterable(texts))
+        every = [self._part(file) for file in self.files]
+        self._check(every)
+        found: set[str] = set()
+        for kind, parts in groupby(every, key=self._kind):
+            there = batches(Selection(tuple(parts)), [self._column], rows=65_536)
+            values = (batch.column(0) for batch in there)
+            if self._calendar is not None and moments.is_time(kind):
+                found.update(self._at_times(self._calendar, values, kind))
+            else:
+                texts = (pc.unique(some.cast(pa.string())).drop_null() for some in values)
+                found.update(chain.from_iterable(some.to_pylist() for some in texts))
+        return found
 
     def _at_times(
         self, calendar: Calendar, values: Iterable[pa.Array], kind: pa.DataType
@@ -141,24 +215,15 @@ class OpenedDataset:
         return found.names
 
 
-def open_dataset(
-    con: duckdb.DuckDBPyConnection, dataset: Dataset, partitions: Partitions
-) -> OpenedDataset:
-    """List the files of *dataset* and read its columns from the first one.
+def open_dataset(dataset: Dataset, partitions: Partitions) -> OpenedDataset:
+    """List the files of *dataset*.
 
-    Raises DatasetError: nothing at the path, no Parquet in it, an unreadable file, a column
-    that is named in the job and not in the data.
+    Raises DatasetError: nothing at the path, no Parquet in it.
     """
-    files = _listed(dataset.path)
-    schema = _schema(files)
-    wanted = {"dataset.columns": dataset.columns, "dataset.key": dataset.key}
+    named = {"dataset.columns": tuple(dataset.columns), "dataset.key": tuple(dataset.key)}
     if partitions.column is not None and partitions.kind != "none":
-        wanted["partitions.column"] = [partitions.column]
-    for place, names in wanted.items():
-        _check(dataset.path, place, names, schema.names)
-    kinds = _duckdb_types(con, schema)
-    columns = {name: kinds[name] for name in dataset.columns or schema.names}
-    return OpenedDataset(dataset.path, partitions, files, schema, kinds, columns)
+        named["partitions.column"] = (partitions.column,)
+    return OpenedDataset(dataset.path, partitions, _listed(dataset.path), named)
 
 
 def _listed(path: str) -> tuple[File, ...]:
@@ -181,12 +246,7 @@ def _listed(path: str) -> tuple[File, ...]:
             "Point dataset.path at a folder, a glob or a file of Parquet."
         )
     remote = None if "file" in _protocols(system) else system
-    hive = [_hive(name) for name in parquet]
-    shared = set(hive[0]).intersection(*hive)
-    return tuple(
-        File(name, {key: values[key] for key in values if key in shared}, remote)
-        for name, values in zip(parquet, hive, strict=True)
-    )
+    return tuple(File(name, _hive(name), remote) for name in parquet)
 
 
 def _paths(system: fsspec.AbstractFileSystem, root: str) -> list[str] | None:
@@ -218,41 +278,6 @@ def _hive(name: str) -> dict[str, _Cell]:
 
 def _hive_value(text: str) -> _Cell:
     return None if text == _HIVE_NULL else unquote(text)
-
-
-def _schema(files: Sequence[File]) -> pa.Schema:
-    """The first file's columns; one that holds nothing there has the type it has further on."""
-    found = _schema_of(files[0])
-    for file in files[1:]:
-        untyped = [field.name for field in found if pa.types.is_null(field.type)]
-        if not untyped:
-            break
-        later = _schema_of(file)
-        for name in untyped:
-            if name in later.names:
-                found = found.set(found.get_field_index(name), later.field(name))
-    return found
-
-
-def _schema_of(file: File) -> pa.Schema:
-    with opened(file) as parquet:
-        schema: pa.Schema = parquet.schema_arrow.remove_metadata()
-    kept = [field for field in schema if field.name not in file.hive]
-    return pa.schema([*kept, *(pa.field(name, pa.string()) for name in file.hive)])
-
-
-def _duckdb_types(con: duckdb.DuckDBPyConnection, schema: pa.Schema) -> dict[str, str]:
-    described = con.from_arrow(schema.empty_table())
-    return {name: str(kind) for name, kind in zip(described.columns, described.types, strict=True)}
-
-
-def _check(path: str, place: str, names: Iterable[str], there: Sequence[str]) -> None:
-    for name in names:
-        if name not in there:
-            raise DatasetError(
-                f"{path}: {place} names {name!r}, which is no column of the data."
-                f"{there_are(name, there)}"
-            )
 
 
 def _nearest(wanted: str, there: Sequence[str]) -> str:

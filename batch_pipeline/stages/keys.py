@@ -15,6 +15,7 @@ RESULT_COLUMNS = [
     "error_message",
     "text",
     "tool_calls",
+    "annotations",
     "output",
     "embedding",
     "finish_reason",
@@ -30,9 +31,13 @@ RESULT_COLUMNS = [
     "cache_write_1h_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "service_tier",
+    "extras",
     "cost_usd",
     "live_cost_usd",
+    "cost_unknown",
     "price_source",
+    "price_as_of",
     "ended_at",
 ]
 REQUEST_COLUMNS = [

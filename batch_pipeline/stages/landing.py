@@ -17,13 +17,13 @@ from pydantic import JsonValue
 
 from batch_pipeline.errors import StoreError
 from batch_pipeline.model import FailureKind
-from batch_pipeline.prices.columns import MAY_BE_BILLED, cost_sql, join_sql
+from batch_pipeline.prices.columns import MAY_BE_BILLED, cost_sql, join_sql, unknown_reason_sql
 from batch_pipeline.stages import typed
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.outcomes import SCHEMA as OUTCOMES
 from batch_pipeline.stages.twins import literal
 
-VERSION = {b"batch_pipeline.results": b"2"}
+VERSION = {b"batch_pipeline.results": b"3"}
 FILE_BITS, ROW_BITS = 20, 30
 """A place is file << ROW_BITS | row: which outcome file, and which row of it."""
 
@@ -32,8 +32,11 @@ FETCHED = [
     *("status", "failure", "error_code", "error_message", "text", "tool_calls", "output"),
     *("embedding", "finish_reason", "provider", "model", "attempt", "batch_id", "run_id"),
     *("input_tokens", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
-    *("output_tokens", "reasoning_tokens", "ended_at"),
+    *("output_tokens", "reasoning_tokens", "service_tier", "extras", "annotations", "ended_at"),
 ]
+
+ADDED = frozenset({"service_tier", "extras", "annotations"})
+"""What outcomes of an older version lack and can do without: null."""
 
 
 def result_schema(
@@ -43,6 +46,7 @@ def result_schema(
     typed_answers = {"output": output, "embedding": embedding}
     answers = [pa.field(name, kind) for name, kind in typed_answers.items() if kind is not None]
     names = ["custom_id", "status", "failure", "error_code", "error_message", "text", "tool_calls"]
+    names.append("annotations")
     rest = ["finish_reason", "provider", "model", "attempt", "batch_id", "run_id"]
     tokens = ["input_tokens", "cached_input_tokens", "cache_write_tokens"]
     tokens += ["cache_write_1h_tokens", "output_tokens"]
@@ -52,10 +56,12 @@ def result_schema(
             *(OUTCOMES.field(name) for name in names),
             *answers,
             *(OUTCOMES.field(name) for name in (*rest, "content_hash", *tokens)),
-            OUTCOMES.field("reasoning_tokens"),
+            *(OUTCOMES.field(name) for name in ("reasoning_tokens", "service_tier", "extras")),
             pa.field("cost_usd", _DOLLARS),
             pa.field("live_cost_usd", _DOLLARS),
+            pa.field("cost_unknown", pa.string()),
             pa.field("price_source", pa.string()),
+            pa.field("price_as_of", pa.date32()),
             OUTCOMES.field("ended_at"),
         ],
         metadata=VERSION,
@@ -80,9 +86,10 @@ class OutcomeFiles:
         return sum(g.total_byte_size for g in groups), sum(g.num_rows for g in groups)
 
     def check_current(self) -> None:
-        """StoreError for a file that an older version wrote: it lacks columns of today."""
+        """StoreError for a file of a version whose rows cannot be landed as they are."""
+        needed = set(FETCHED) - ADDED
         for path, footer in zip(self.paths, self.footers, strict=True):
-            if not set(FETCHED) <= set(footer.schema.to_arrow_schema().names):
+            if not needed <= set(footer.schema.to_arrow_schema().names):
                 raise StoreError(
                     f"{path}: these outcomes were written by an older version. "
                     "`batch-pipeline reparse` makes them anew from the raw answers; nothing is "
@@ -116,8 +123,20 @@ class OutcomeFiles:
         wanted = np.unique(group)
         held = np.concatenate([[0], np.cumsum(np.asarray(sizes)[wanted])])[:-1]
         with pq.ParquetFile(self.paths[number], metadata=footer) as file:
-            table = file.read_row_groups(wanted.tolist(), columns=list(columns))
+            there = set(file.schema_arrow.names)
+            held_there = [name for name in columns if name in there]
+            table = file.read_row_groups(wanted.tolist(), columns=held_there)
+        table = _completed(table, columns)
         return table, held[np.searchsorted(wanted, group)] + rows - starts[group]
+
+
+def _completed(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The *columns*; those that an older version did not write are null."""
+    for name in columns:
+        if name not in table.column_names:
+            field = OUTCOMES.field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(list(columns))
 
 
 def _taken(table: pa.Table, at: Numbers) -> pa.Table:
@@ -194,8 +213,12 @@ def _computed(con: duckdb.DuckDBPyConnection, rows: pa.Table, typing: Typing) ->
         # Two queries: only the first has to sort after its join, and it touches no long column.
         costs = con.sql(
             f"""
-            SELECT {cost_sql("batch")} AS cost_usd, {cost_sql("live")} AS live_cost_usd,
-                CASE WHEN {MAY_BE_BILLED} THEN coalesce(price.source, 'unknown') END AS price_source
+            SELECT {cost_sql("paid")} AS cost_usd, {cost_sql("live")} AS live_cost_usd,
+                {unknown_reason_sql("cost_usd")} AS cost_unknown,
+                CASE WHEN {MAY_BE_BILLED} THEN coalesce(price.source, 'unknown') END
+                    AS price_source,
+                CASE WHEN {MAY_BE_BILLED} AND price.source <> 'unknown' THEN price.as_of END
+                    AS price_as_of
             FROM {join_sql("landing")} ORDER BY ord
             """
         ).to_arrow_table()

@@ -6,11 +6,14 @@ It is built in layers, each a SELECT over the one below; a layer that nothing ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import duckdb
+import pyarrow as pa
 
 from batch_pipeline.model import Envelope
 from batch_pipeline.spec import BatchJob
@@ -22,6 +25,7 @@ from batch_pipeline.stages.rows import VIEW, Rows
 from batch_pipeline.stages.rules import PROMPT_CHARS, check_rules, rule_sql
 from batch_pipeline.stages.template import Skeleton, compile_body
 from batch_pipeline.stages.twins import identifier, literal
+from batch_pipeline.stages.uses import check_types, key_types, used_columns
 
 KEY_HASH, TARGET, REJECTED = "hash", "target", "rejected"
 # Computed columns stand beside the dataset's own, so their names are none that one would have.
@@ -30,15 +34,45 @@ _TARGET, _REJECTED = (identifier(f"batch_pipeline: {name}") for name in ("target
 
 @dataclass(frozen=True, slots=True)
 class LineQuery:
-    """The rows to read, and the query over them.
+    """The rows to read, and a query over those of each run of files with equal columns.
 
-    It yields the key columns, then key, custom_id, line and KEY_HASH, of 64 bits; then TARGET, the
+    They yield the key columns, then key, custom_id, line and KEY_HASH, of 64 bits; then TARGET, the
     number of an aim, if there are rules (null: none matched), and REJECTED if there are cells: why
     the row has no line.
     """
 
+    runs: Sequence[Run]
+
+    def batches(self, con: duckdb.DuckDBPyConnection, where: str) -> Generator[pa.RecordBatch]:
+        """The batches in dataset order; the first one is empty, for its schema."""
+        for number, run in enumerate(self.runs):
+            with closing(run.rows.query(con, run.sql, where=where)) as made:
+                if number:
+                    next(made)
+                yield from made
+
+    def repeated(
+        self, con: duckdb.DuckDBPyConnection, hashes: Sequence[int], where: str
+    ) -> list[str]:
+        """Keys with one of *hashes* that more than one row has, sorted."""
+        times: Counter[str] = Counter()
+        for run in self.runs:
+            query = (
+                f"SELECT key, count(*) FROM (SELECT {run.key} AS key FROM {identifier(VIEW)}) "
+                f"WHERE hash(key) IN ({', '.join(map(str, hashes))}) GROUP BY key"
+            )
+            for batch in Rows(run.rows.selection, run.rows.keys, ()).query(con, query, where=where):
+                times.update(dict(zip(*(c.to_pylist() for c in batch.columns), strict=True)))
+        return sorted(key for key, count in times.items() if count > 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Files with equal columns: what is read of them, the query, and the text of their key."""
+
     rows: Rows
     sql: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +98,10 @@ class _Parts:
     @property
     def reasons(self) -> list[str]:
         """For each aim, why a row cannot be sent there; null where it can."""
-        wrongs = (dict.fromkeys(cell.wrong for cell in body.cells) for body in self.bodies)
+        wrongs = (
+            dict.fromkeys([*(cell.wrong for cell in body.cells), *body.garbled])
+            for body in self.bodies
+        )
         known = ([wrong for wrong in each if wrong is not None] for each in wrongs)
         return [f"coalesce({', '.join(each)})" if each else "NULL" for each in known]
 
@@ -72,7 +109,8 @@ class _Parts:
         """The rows with every column that a part needs."""
         templates = chain(self.size.templates, *(body.templates for body in self.bodies))
         cells = chain(self.size.cells, *(body.cells for body in self.bodies))
-        also = [*(cell.column for cell in cells), *sorted(self.reads)]
+        garbled = chain(*(each.bytes for body in self.bodies for each in body.templates))
+        also = [*(cell.column for cell in cells), *sorted(self.reads), *garbled]
         return Rows(selection, keys, list(dict.fromkeys(templates)), also)
 
 
@@ -83,11 +121,35 @@ def line_query(
     selection: Selection,
     partition: str,
 ) -> LineQuery:
-    """Compile the aims' bodies and rules over the columns of *selection*.
+    """Compile the aims' bodies and rules over the columns of each file of *selection*.
 
-    Raises TemplateError and SpecError for what those columns cannot fill.
+    Raises TemplateError, SpecError and DatasetError for what those columns cannot fill.
     """
-    parts = _parts(con, job, aims, selection.columns)
+    used = used_columns(con, job, aims)
+    groups = selection.groups(used.folded)
+    keys = key_types(groups, job.dataset.key)
+    check_types(groups, used)
+    compiled: list[tuple[Selection, _Parts]] = []
+    for group in groups:
+        absent = used.absent_in(group, selection)
+        whole = replace(group, absent={n: k for n, k in absent.items() if n in used.rules})
+        compiled.append((whole, _parts(con, job, aims, whole, frozenset(absent))))
+    rejects = any(reason != "NULL" for _, parts in compiled for reason in parts.reasons)
+    return LineQuery(
+        [_run(job, aims, one, parts, partition, keys, rejects=rejects) for one, parts in compiled]
+    )
+
+
+def _run(  # noqa: PLR0913, PLR0917 - what a query is made of
+    job: BatchJob,
+    aims: Sequence[Aim],
+    selection: Selection,
+    parts: _Parts,
+    partition: str,
+    keys: Mapping[str, str],
+    *,
+    rejects: bool,
+) -> Run:
     rows = parts.rows(selection, job.dataset.key)
     source = _over(identifier(VIEW), parts.prepared)
     if parts.size.turns or parts.size.cells:
@@ -96,25 +158,32 @@ def line_query(
     if parts.routed:
         source = _over(source, {_TARGET: _target_sql(parts.rules)})
         told[TARGET] = _TARGET
-    if any(reason != "NULL" for reason in parts.reasons):
-        source = _over(source, {_REJECTED: _by_target(parts.reasons)})
+    if rejects:
+        source = _over(source, {_REJECTED: f"CAST({_by_target(parts.reasons)} AS VARCHAR)"})
         told[REJECTED] = _REJECTED
     body = _by_target([one.sql([rows.text_of(t) for t in one.templates]) for one in parts.bodies])
     line = _by_target([_line_sql(aim.envelope) for aim in aims])
     if REJECTED in told:
         line = f"CASE WHEN {_REJECTED} IS NULL THEN {line} END"
-    return LineQuery(rows, _query(job, selection, partition, source, body, line, told))
+    key = key_sql(job.dataset.key, selection.kinds)
+    return Run(rows, _query(job, selection, partition, source, body, line, told, keys), key)
 
 
 def _parts(
-    con: duckdb.DuckDBPyConnection, job: BatchJob, aims: Sequence[Aim], columns: Mapping[str, str]
+    con: duckdb.DuckDBPyConnection,
+    job: BatchJob,
+    aims: Sequence[Aim],
+    selection: Selection,
+    absent: frozenset[str],
 ) -> _Parts:
+    columns = selection.columns
     whens = {aim.destination.name: aim.when for aim in aims if aim.when is not None}
     reads = frozenset(chain.from_iterable(check_rules(con, whens, columns).values()))
     own = frozenset({PROMPT_CHARS} - columns.keys())
+    size = prompt_chars(job.request, columns, absent) if own & reads else PromptChars()
     return _Parts(
-        bodies=[compile_body(aim.body, columns) for aim in aims],
-        size=prompt_chars(job.request, columns) if own & reads else PromptChars(),
+        bodies=[compile_body(aim.body, columns, absent) for aim in aims],
+        size=size,
         rules=[aim.when for aim in aims],
         reads=reads - own,
     )
@@ -161,11 +230,17 @@ def _query(  # noqa: PLR0913, PLR0917 - the layers, from below
     body: str,
     line: str,
     told: Mapping[str, str],
+    cast: Mapping[str, str],
 ) -> str:
     keys, opaque = job.dataset.key, job.custom_id == "opaque"
     names = [f'"key {place}"' for place in range(len(keys))]
-    given = [f"{identifier(key)} AS {name}" for key, name in zip(keys, names, strict=True)]
-    key = key_sql(keys, selection.kinds)
+    kinds = selection.kinds
+    values = [
+        f"CAST({key_sql([key], kinds)} AS {cast[key]})" if key in cast else identifier(key)
+        for key in keys
+    ]
+    given = [f"{value} AS {name}" for value, name in zip(values, names, strict=True)]
+    key = key_sql(keys, kinds)
     custom_id = custom_id_sql("key", job=job.name, partition=partition, opaque=opaque)
     columns = [*names, "key", "custom_id", f"{line} AS line", f"hash(key) AS {KEY_HASH}"]
     columns += [f"{computed} AS {name}" for name, computed in told.items()]

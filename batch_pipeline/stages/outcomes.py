@@ -19,8 +19,9 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from batch_pipeline.model import FailureKind, Observation, Shard, Usage
-from batch_pipeline.stages import lines, validate
-from batch_pipeline.stages.absent import absence, cut_off
+from batch_pipeline.prices.columns import UNKNOWN_USAGE
+from batch_pipeline.stages import lines, longlines, validate
+from batch_pipeline.stages.absent import LINE_TOO_LONG, absence, cut_off
 from batch_pipeline.stages.decoding import decode, salvage
 from batch_pipeline.stages.lines import Files
 from batch_pipeline.stages.tables import regrouped, rows_within, write_groups
@@ -55,6 +56,9 @@ SCHEMA = pa.schema(
             ("cache_write_1h_tokens", pa.int64()),
             ("output_tokens", pa.int64()),
             ("reasoning_tokens", pa.int64()),
+            ("service_tier", pa.string()),
+            ("extras", pa.string()),  # JSON: what was billed beside tokens, name -> count
+            ("annotations", pa.string()),  # JSON: of an OCR document and its images
             ("ended_at", pa.timestamp("us", tz="UTC")),
             ("raw", pa.string()),
         )
@@ -62,7 +66,7 @@ SCHEMA = pa.schema(
 )
 _REPEATING = [  # columns worth a dictionary
     *("partition", "shard", "provider", "model", "batch_id", "run_id", "status", "failure"),
-    *("error_code", "error_message", "finish_reason"),
+    *("error_code", "error_message", "finish_reason", "service_tier", "extras"),
 ]
 _GROUP_ROWS = 8192  # small groups: results pick single rows out of them
 _BLAMED = pa.schema(
@@ -72,7 +76,7 @@ _BLAMED = pa.schema(
 _SUMS = """
     sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT, sum(cache_write_tokens)::BIGINT,
     sum(output_tokens)::BIGINT, sum(reasoning_tokens)::BIGINT"""
-_ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid'))"
+_ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid', 'empty'))"
 
 
 # The line of an id decides; without one the batch's own list of problems, then its status.
@@ -82,15 +86,17 @@ _ROWS = """
         CASE WHEN d.status = 'succeeded' THEN d.status ELSE 'failed' END AS status,
         CASE WHEN d.position IS NOT NULL THEN d.failure
             WHEN b.line IS NOT NULL THEN b.failure ELSE f.failure END AS failure,
-        CASE WHEN d.position IS NOT NULL THEN d.error_code
+        CASE WHEN starts_with(s.raw, '{too_long}') THEN '{line_too_long}'
+            WHEN d.position IS NOT NULL THEN d.error_code
             WHEN b.line IS NOT NULL THEN b.error_code ELSE f.error_code END AS error_code,
-        CASE WHEN s.position IS NOT NULL THEN 'The result line cannot be read; see raw.'
+        CASE WHEN starts_with(s.raw, '{too_long}') THEN split_part(s.raw, '{begins}', 1)
+            WHEN s.unreadable THEN 'The result line cannot be read; see raw.'
             WHEN d.position IS NOT NULL THEN d.error_message
             WHEN b.line IS NOT NULL THEN b.error_message ELSE f.error_message
             END AS error_message,
         d.text, d.tool_calls, NULL AS output, d.embedding, d.finish_reason, d.input_tokens,
         d.cached_input_tokens, d.cache_write_tokens, d.cache_write_1h_tokens, d.output_tokens,
-        d.reasoning_tokens,
+        d.reasoning_tokens, d.service_tier, d.extras, d.annotations,
         f.ended_at, s.raw
     FROM {requests} AS r CROSS JOIN facts AS f
     LEFT JOIN picked AS p ON p.line = r.line
@@ -99,6 +105,13 @@ _ROWS = """
     LEFT JOIN blamed AS b ON b.line = r.line
     ORDER BY r.line
 """
+
+
+_LONG = {
+    "too_long": longlines.TOO_LONG,
+    "begins": longlines.BEGINS,
+    "line_too_long": LINE_TOO_LONG,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +178,7 @@ def _pick(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
             SELECT position, custom_id,
                 CASE WHEN failure IS NULL THEN 0 WHEN {_ANSWERED} THEN 1 ELSE 2 END AS rank
             FROM decoded WHERE failure IS DISTINCT FROM 'unreadable'
-            UNION ALL SELECT position, id, 3 FROM salvaged
+            UNION ALL SELECT position, id, 3 FROM salvaged WHERE unreadable
         )
         SELECT position, rank, r.line
         FROM ids LEFT JOIN {_parquet(requests)} AS r USING (custom_id)
@@ -192,7 +205,7 @@ def _rows(
     con.register("facts", facts)
     con.register("blamed", blamed)
     try:
-        reader = con.sql(_ROWS.format(requests=_parquet(requests))).to_arrow_reader(group)
+        reader = con.sql(_ROWS.format(requests=_parquet(requests), **_LONG)).to_arrow_reader(group)
         yield from regrouped(reader, SCHEMA, group)
     finally:
         con.unregister("facts")
@@ -247,7 +260,7 @@ def _quarantine(con: duckdb.DuckDBPyConnection, files: Files, into: Path) -> int
         into.unlink(missing_ok=True)
         return 0
     with written_aside(into) as part, part.open("wb") as handle:
-        handle.writelines(line + b"\n" for line in lines.bytes_at(files, positions))
+        lines.copied(files, positions, handle)
     return len(positions)
 
 
@@ -270,7 +283,7 @@ def _counted(
     (requests, unknown_usage, *usage) = con.execute(
         f"""
         SELECT count(*), count(*) FILTER (
-                {_ANSWERED} AND (input_tokens IS NULL OR output_tokens IS NULL)
+                {UNKNOWN_USAGE}
             ), {_SUMS}
         FROM {_parquet(outcomes)}
         """

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_pipeline.model import Destination, FailureKind
-from batch_pipeline.stages.absent import FILE_CUT
+from batch_pipeline.stages.absent import OURS_TO_READ
 from batch_pipeline.stages.aims import destinations
 from batch_pipeline.stages.columns import Numbers
+from batch_pipeline.stages.outcomefiles import outcome_rows
 from batch_pipeline.stages.twins import literal
 
 
@@ -168,7 +169,7 @@ _COLUMNS = {
 _VERSION = "custom_id, content_hash"
 _NEVER_BY_ITSELF = (FailureKind.REJECTED.value, FailureKind.WITHHELD.value)
 _WITHHELD = literal(FailureKind.WITHHELD.value)
-_CUT = literal(FILE_CUT)
+_OURS = ", ".join(literal(code) for code in OURS_TO_READ)
 _NEVER_SENT = (
     "NULL::INTEGER AS sent, NULL::BIGINT AS counted, false AS answered, NULL AS failure, "
     "NULL AS code, NULL AS run_id"
@@ -197,10 +198,7 @@ def _latest(outcomes: Sequence[Path]) -> str:
                arg_max(coalesce(failure, ''), (attempt, coalesce(failure, ''))) AS failure,
                arg_max(coalesce(error_code, ''), (attempt, coalesce(failure, ''))) AS code,
                arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id
-        FROM (
-            SELECT NULL::VARCHAR AS error_code WHERE false
-            UNION ALL BY NAME SELECT * FROM {_parquet(outcomes, by_name=True)}
-        ) GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
+        FROM {outcome_rows(outcomes)} GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
 
 
 def _may_be_sent(
@@ -209,7 +207,10 @@ def _may_be_sent(
     """A condition on a request; `sent` is null when it was never sent."""
     if only is None:
         kinds = [kind for kind in retried_kinds if kind not in _NEVER_BY_ITSELF]
-        again = f"{_among('failure', kinds)} AND code <> {_CUT} AND counted < {int(max_attempts)}"
+        again = (
+            f"{_among('failure', kinds)} AND code NOT IN ({_OURS}) "
+            f"AND counted < {int(max_attempts)}"
+        )
         by_hand = f" OR failure = {_WITHHELD}" if withheld else ""
         return f"sent IS NULL OR ({again}){by_hand}"
     asked = ["true"]
@@ -237,7 +238,7 @@ def _among(column: str, values: Sequence[str]) -> str:
     return f"{column} IN ({', '.join(literal(value) for value in values)})"
 
 
-def _parquet(paths: Sequence[Path], *, by_name: bool = False) -> str:
+def _parquet(paths: Sequence[Path]) -> str:
     # The folder's partition=... is not asked: the column in the file is the truth.
     names = ", ".join(literal(str(path)) for path in paths)
-    return f"read_parquet([{names}], hive_partitioning = false, union_by_name = {by_name})"
+    return f"read_parquet([{names}], hive_partitioning = false)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from batch_pipeline.model import Cell, Form
@@ -39,10 +39,14 @@ class PromptChars:
         return f"({' + '.join(terms)})"
 
 
-def prompt_chars(request: Request, columns: Mapping[str, str]) -> PromptChars:
+def prompt_chars(
+    request: Request, columns: Mapping[str, str], absent: Collection[str] = ()
+) -> PromptChars:
     """The size of *request* over *columns*; TemplateError for what they cannot fill."""
     env = environment()
-    turns = tuple(compile_template(turn.content, columns, env=env) for turn in request.turns)
+    turns = tuple(
+        compile_template(turn.content, columns, absent, env=env) for turn in request.turns
+    )
     if request.conversation is None:
         return PromptChars(turns)
     return PromptChars(turns, compile_cell(Cell(request.conversation, Form.TURNS), columns))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
 
 import fsspec
 import pyarrow as pa
@@ -12,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_pipeline.errors import DatasetError
+from batch_pipeline.stages.fields import duckdb_type, read_as, readable, unusable
+from batch_pipeline.stages.spelling import there_are
 
 _BATCH_BYTES = 6 << 20
 _BATCH_ROWS = 8192
@@ -27,7 +31,7 @@ class File:
     """One Parquet file: its path, its `column=value` folders, and where it is, if not local."""
 
     path: str
-    hive: Mapping[str, str | None]
+    hive: Mapping[str, str | None] = field(hash=False)
     system: fsspec.AbstractFileSystem | None = None
 
 
@@ -40,8 +44,14 @@ class Keep:
     low: pa.Scalar | None = None
     high: pa.Scalar | None = None
 
+    @property
+    def kind(self) -> pa.DataType:
+        """The type of the column that it looks at."""
+        return pa.string() if self.low is None else self.low.type
+
     def mask(self, values: pa.Array) -> pa.Array:
         """True where the row is kept; null (not kept) where the column is null."""
+        values = read_as(values, readable(values.type))
         if self.text is not None:
             return pc.equal(values.cast(pa.string()), self.text)
         return pc.and_(pc.greater_equal(values, self.low), pc.less(values, self.high))
@@ -57,17 +67,128 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The files and rows of one partition.
+class Part:
+    """One file of a partition, with its own columns: types as the file has them."""
 
-    `kinds` maps every column to its DuckDB type, `columns` those that templates may use.
+    file: File
+    schema: pa.Schema
+    keep: Keep | None = None
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Every column once: those of the file and those of its folders."""
+        own = (name for name in self.schema.names if name not in self.file.hive)
+        return list(dict.fromkeys([*own, *self.file.hive]))
+
+    def kind(self, name: str) -> pa.DataType | None:
+        """What the column is read as; None when the file has none; DatasetError for twins."""
+        if name in self.file.hive:
+            return pa.string()
+        places = self.schema.get_all_field_indices(name)
+        if len(places) > 1:
+            raise DatasetError(
+                f"{self.file.path}: {len(places)} columns are called {name!r}. Give each a name "
+                "of its own, or leave the column out of the job."
+            )
+        return readable(self.schema.field(places[0]).type) if places else None
+
+
+@dataclass(frozen=True)
+class Kinds(Mapping[str, str]):
+    """The DuckDB type of each of *names* in the file; a column nobody asks for is not looked at."""
+
+    part: Part
+    names: tuple[str, ...]
+    absent: Mapping[str, pa.DataType]
+
+    def __getitem__(self, name: str) -> str:
+        """KeyError for no column; DatasetError for one that nothing can read."""
+        if name not in self.names:
+            raise KeyError(name)
+        kind = self.part.kind(name)
+        kind = self.absent[name] if kind is None else kind
+        known = duckdb_type(kind)
+        if known is None:
+            raise unusable(self.part.file.path, name, kind)
+        return known
+
+    def __contains__(self, name: object) -> bool:
+        """Whether it is a column, whatever its type."""
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """How many columns there are."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The files and rows of one partition, each file with its own columns.
+
+    `allowed` are the columns that templates may use (none: all); `elsewhere` tells the type of a
+    column that only files outside the partition have. `absent` columns are null where a file
+    lacks them.
     """
 
-    files: tuple[File, ...]
-    schema: pa.Schema
-    kinds: Mapping[str, str]
-    columns: Mapping[str, str]
-    keep: Keep | None = None
+    parts: tuple[Part, ...]
+    allowed: tuple[str, ...] = ()
+    elsewhere: Callable[[str], pa.DataType | None] = lambda _: None
+    absent: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The files, in the dataset's order."""
+        return tuple(part.file for part in self.parts)
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """The DuckDB type of every column, of a group's files."""
+        first = self.parts[0]
+        return Kinds(first, (*first.names, *self.absent), self.absent)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Those of `kinds` that templates may use."""
+        first, names = self.parts[0], self.kinds
+        return Kinds(first, tuple(n for n in names if self.may_use(n)), self.absent)
+
+    def may_use(self, name: str) -> bool:
+        """Whether `dataset.columns` allows the name."""
+        return not self.allowed or name in self.allowed
+
+    def kind_of(self, name: str) -> pa.DataType | None:
+        """The type of a column in the first file that has it, in the partition or elsewhere."""
+        kinds = (part.kind(name) for part in self.parts)
+        found = next((kind for kind in kinds if kind is not None), None)
+        return self.elsewhere(name) if found is None else found
+
+    def groups(self, used: Collection[str] | None) -> list[Selection]:
+        """Neighbouring files whose *used* columns (in lower case; None: all) have equal types."""
+
+        def seen(part: Part) -> list[tuple[str, str]]:
+            names = (n for n in part.names if used is None or n.lower() in used)
+            kinds = [(name, str(part.kind(name))) for name in sorted(names)]
+            return kinds if part.keep is None else [*kinds, ("", str(part.keep.kind))]
+
+        return [replace(self, parts=tuple(some)) for _, some in groupby(self.parts, key=seen)]
+
+    def schema(self, columns: Sequence[str]) -> pa.Schema:
+        """The *columns* of a group's files."""
+        return pa.schema([pa.field(name, self._kind(self.parts[0], name)) for name in columns])
+
+    def _kind(self, part: Part, name: str) -> pa.DataType:
+        kind = part.kind(name)
+        kind = self.absent.get(name) if kind is None else kind
+        if kind is None:
+            raise DatasetError(
+                f"{part.file.path}: there is no column {name!r} in this file."
+                f"{there_are(name, part.names)} Every file of the partition needs it."
+            )
+        return kind
 
 
 @contextmanager
@@ -109,20 +230,20 @@ def batch_rows(selection: Selection, columns: Sequence[str]) -> int:
 
 
 def batches(selection: Selection, columns: Sequence[str], *, rows: int) -> Iterator[pa.RecordBatch]:
-    """The partition's rows in dataset order, only *columns*, at most *rows* at once."""
-    schema = pa.schema([selection.schema.field(name) for name in columns])
-    for file in selection.files:
-        with opened(file) as parquet:
-            yield from _of_file(selection, file, parquet, schema, rows)
+    """The rows in dataset order, only *columns*, as each file has them, at most *rows* at once."""
+    for part in selection.parts:
+        schema = replace(selection, parts=(part,)).schema(columns)
+        with opened(part.file) as parquet:
+            yield from _of_file(part, parquet, schema, rows)
 
 
 def _of_file(
-    selection: Selection, file: File, parquet: pq.ParquetFile, schema: pa.Schema, rows: int
+    part: Part, parquet: pq.ParquetFile, schema: pa.Schema, rows: int
 ) -> Iterator[pa.RecordBatch]:
-    keep = selection.keep
+    file, keep = part.file, part.keep
     extra = [] if keep is None else [keep.column]
     names = _physical(parquet, file, [*schema.names, *extra])
-    groups = _groups(parquet, keep)
+    groups = kept_groups(parquet, keep)
     for batch in parquet.iter_batches(rows, row_groups=groups, columns=names, use_threads=False):
         batch.validate(full=True)  # a file may say "text" of bytes that are none
         kept = batch if keep is None else batch.filter(keep.mask(batch.column(keep.column)))
@@ -133,31 +254,25 @@ def _of_file(
 def _column(batch: pa.RecordBatch, field: pa.Field, file: File) -> pa.Array:
     if field.name in file.hive:
         return pa.repeat(pa.scalar(file.hive[field.name], pa.string()), batch.num_rows)
-    values = batch.column(field.name)
-    if values.type == field.type:
-        return values
+    if field.name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, field.type)
     try:
-        return values.cast(field.type)
-    except pa.ArrowException as error:
+        return read_as(batch.column(field.name), field.type)
+    except (pa.ArrowException, ValueError) as error:
         raise DatasetError(
-            f"{file.path}: column {field.name!r} is {values.type} here and {field.type} in the "
-            f"dataset's first file ({error}). Give the files one schema."
+            f"{file.path}: column {field.name!r} cannot be read as {field.type} ({error}). "
+            "Convert it in the dataset."
         ) from error
 
 
 def _physical(parquet: pq.ParquetFile, file: File, columns: Sequence[str]) -> list[str]:
     there = parquet.schema_arrow.names
-    wanted = [name for name in dict.fromkeys(columns) if name not in file.hive]
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        raise DatasetError(
-            f"{file.path}: column {missing[0]!r} is in the dataset's first file and not in this "
-            f"one, which has: {', '.join(there)}. Give the files one schema."
-        )
+    wanted = [name for name in dict.fromkeys(columns) if name not in file.hive and name in there]
     return wanted or there[:1]  # a batch of no columns would not know its length
 
 
-def _groups(parquet: pq.ParquetFile, keep: Keep | None) -> list[int]:
+def kept_groups(parquet: pq.ParquetFile, keep: Keep | None) -> list[int]:
+    """The row groups that may hold rows to keep."""
     meta = parquet.metadata
     every = range(meta.num_row_groups)
     if keep is None or not meta.num_row_groups:

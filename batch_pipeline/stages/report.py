@@ -14,6 +14,7 @@ import duckdb
 
 from batch_pipeline.prices.find import PACKAGE, Prices
 from batch_pipeline.shown import markdown
+from batch_pipeline.stages.beside import Beside, lines, told
 from batch_pipeline.stages.bill import BillLine, bill, total
 from batch_pipeline.stages.routed import Routed, routed
 from batch_pipeline.wholefile import written_aside
@@ -27,6 +28,13 @@ _SOURCES = {
     "batch_price": "batch_price: published batch price",
     "assumed_half": "assumed_half: half of the live price, because no batch price is published; "
     "cached input may cost more",
+    "own_table": "own_table: our own dated table, for a model that genai-prices lacks",
+    "standard_price": "standard_price: the answer says that it was served as default or standard, "
+    "so without the discount; OpenAI has been seen to say so of rows it billed at batch price: "
+    "compare with its bill",
+    "flex_price": "flex_price: served as flex",
+    "priority_price": "priority_price: served as priority",
+    "fast_price": "fast_price: served fast",
     "unknown": "unknown: no price is known for the model, so its cost is not in any sum",
 }
 _COLUMNS = (
@@ -45,6 +53,7 @@ class CostReport:
     prices_from: str = PACKAGE
     simulated: bool = False
     routed: Routed | None = None  # where the job has several targets
+    beside: tuple[Beside, ...] = ()  # batches of which no result came
 
     @property
     def total(self) -> BillLine:
@@ -64,6 +73,7 @@ class CostReport:
             "prices_on": self.prices_on.isoformat(),
             "total": _record(self.total),
             "routing": self.routed and {**asdict(self.routed), "saved": self.routed.saved},
+            "batches_beside": [asdict(batch) for batch in self.beside],
             "lines": self.rows(),
         }
         return json.dumps(report, indent=2, default=str) + "\n"
@@ -71,7 +81,8 @@ class CostReport:
     def to_markdown(self) -> str:
         """A page: the totals, then one row per partition and model."""
         parts = [f"# Cost of {markdown(self.job)}", _SIMULATED if self.simulated else ""]
-        parts += [_summary(self.total), routing(self.routed), _table(self.lines), self._prices()]
+        parts += [_summary(self.total), told(self.beside), routing(self.routed)]
+        parts += [_table(self.lines), self._prices()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def write(self, folder: Path) -> None:
@@ -82,6 +93,7 @@ class CostReport:
 
     def _prices(self) -> str:
         used = {line.price_source for line in self.lines}
+        used |= {source for line in self.lines for source in line.served_otherwise}
         notes = [f"- {note}" for source, note in _SOURCES.items() if source in used]
         return "\n".join([f"Prices: {self.prices_from}, as of {self.prices_on}.", *notes])
 
@@ -95,19 +107,27 @@ def cost_report(  # noqa: PLR0913 - what a report is made from, each named by it
     priced: Prices,
     simulated: bool = False,
     targets: Sequence[tuple[str, str]] = (),
+    beside: Sequence[Beside] = (),
 ) -> CostReport:
     """The report over *results* (partition -> RESULTS file) and all *outcomes* they came from.
 
     Every attempt is billed, also those whose answer is in no result. *simulated* puts a banner
-    over amounts that nobody pays; *targets* (provider, model) are those rules chose among.
+    over amounts that nobody pays; *targets* (provider, model) are those rules chose among;
+    *beside* are batches whose answers nobody has.
     """
+    sent = [*bill(con, results=results, outcomes=outcomes, priced=priced), *lines(beside, results)]
     return CostReport(
         job=job,
-        lines=bill(con, results=results, outcomes=outcomes, priced=priced),
+        lines=tuple(sorted(sent, key=lambda line: (line.partition, *_name(line)))),
         prices_on=priced.on.date(),
         simulated=simulated,
         routed=routed(con, targets=targets, partitions=results, outcomes=outcomes, priced=priced),
+        beside=tuple(beside),
     )
+
+
+def _name(line: BillLine) -> tuple[str, str]:
+    return line.provider or "", line.model or ""
 
 
 def routing(found: Routed | None, shown: Callable[[str], str] = markdown) -> str:
@@ -153,6 +173,12 @@ def _summary(line: BillLine) -> str:
             f"- **{line.unknown_cost:,} rows have an unknown cost** and are in no sum "
             f"({line.unknown_usage:,} answered without a token count)"
         )
+        facts.append(f"- Why: {reasons(line.unknown_because)}")
+    if line.older_price:
+        facts.append(
+            f"- {line.older_price:,} rows are priced by a price that is older than they are, the "
+            f"oldest of {line.price_as_of}: compare with the bill"
+        )
     return "\n".join(facts)
 
 
@@ -185,6 +211,11 @@ def _row(line: BillLine) -> str:
         markdown(line.price_source or ""),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def reasons(because: Mapping[str, int], shown: Callable[[str], str] = markdown) -> str:
+    """Why costs are unknown, with the rows of each reason; a reason may name what a line says."""
+    return "; ".join(f"{shown(why)} ({count:,})" for why, count in because.items()) or "none"
 
 
 def _count(count: int | None) -> str:

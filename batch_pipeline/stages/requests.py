@@ -14,14 +14,12 @@ import pyarrow as pa
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.aims import Aim, described, destinations
 from batch_pipeline.stages.columns import detached, row_groups
-from batch_pipeline.stages.keys import check_names, key_sql, missing, repeated, unmatched
+from batch_pipeline.stages.keys import check_names, missing, repeated, unmatched
 from batch_pipeline.stages.linefiles import LINES, lines_written
-from batch_pipeline.stages.linequery import KEY_HASH, line_query
+from batch_pipeline.stages.linequery import KEY_HASH, LineQuery, line_query
 from batch_pipeline.stages.placing import TargetLines, numbers, placed
 from batch_pipeline.stages.reading import Selection
-from batch_pipeline.stages.rows import VIEW, Rows
 from batch_pipeline.stages.tally import Tally
-from batch_pipeline.stages.twins import identifier
 from batch_pipeline.wholefile import written_aside
 
 __all__ = ["Aim", "RequestsBuilt", "build_requests", "destinations"]
@@ -72,11 +70,11 @@ def build_requests(  # noqa: PLR0913 - keyword-only: what a request is made of
     limits = [aim.limits for aim in aims]
     with written_aside(table) as t, lines_written(into, limits) as writers:
         targets = [TargetLines(aim, out) for aim, out in zip(aims, writers, strict=True)]
-        with closing(query.rows.query(con, query.sql, where=where)) as batches:
+        with closing(query.batches(con, where)) as batches:
             _write(batches, keys, partition, targets, table=t, tally=tally, where=where)
         if tally.unmatched:
             raise unmatched(where, tally.unmatched, tally.unmatched_keys)
-        _check_unique(con, query.rows, key_sql(keys, selection.kinds), tally, where)
+        _check_unique(con, query, keys, tally, where)
         table.unlink(missing_ok=True)  # new lines beside an old table would be sent under its names
     return RequestsBuilt(
         requests=tally.requests,
@@ -138,7 +136,11 @@ def _names(batch: pa.RecordBatch, targets: Sequence[TargetLines]) -> pa.Array:
 
 
 def _check_unique(
-    con: duckdb.DuckDBPyConnection, rows: Rows, key: str, tally: Tally, where: str
+    con: duckdb.DuckDBPyConnection,
+    query: LineQuery,
+    keys: Sequence[str],
+    tally: Tally,
+    where: str,
 ) -> None:
     """Compare 64-bit hashes, 8 bytes a row; only equal ones are looked up by name."""
     if not tally.key_hashes:
@@ -149,12 +151,6 @@ def _check_unique(
     twice = hashes[1:][hashes[1:] == hashes[:-1]][:_SHOWN]
     if not len(twice):
         return
-    query = (
-        f"SELECT key FROM (SELECT {key} AS key FROM {identifier(VIEW)}) "  # noqa: S608 - quoted
-        f"WHERE hash(key) IN ({', '.join(map(str, twice))}) "
-        f"GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT {_SHOWN}"
-    )
-    names = Rows(rows.selection, rows.keys, ()).query(con, query, where=where)
-    found = [name for batch in names for name in batch.column(0).to_pylist()]
+    found = query.repeated(con, [int(each) for each in twice], where)[:_SHOWN]
     if found:  # else two keys share a hash, which is nobody's fault
-        raise repeated(where, rows.keys, found)
+        raise repeated(where, keys, found)

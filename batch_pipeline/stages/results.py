@@ -20,7 +20,7 @@ from pydantic import JsonValue
 from batch_pipeline.model import FailureKind, Usage
 from batch_pipeline.prices import columns as price_columns
 from batch_pipeline.prices.find import Prices
-from batch_pipeline.stages.absent import FILE_CUT
+from batch_pipeline.stages.absent import OURS_TO_READ
 from batch_pipeline.stages.columns import Numbers
 from batch_pipeline.stages.landing import (
     FILE_BITS,
@@ -30,6 +30,7 @@ from batch_pipeline.stages.landing import (
     landed_block,
     result_schema,
 )
+from batch_pipeline.stages.outcomefiles import outcome_rows
 from batch_pipeline.stages.tables import rows_within, write_groups
 from batch_pipeline.stages.twins import literal
 from batch_pipeline.wholefile import written_aside
@@ -37,7 +38,8 @@ from batch_pipeline.wholefile import written_aside
 _BLOCK_ROWS = 1 << 14
 _REPEATING = [
     *("status", "failure", "error_code", "error_message", "finish_reason", "provider", "model"),
-    *("batch_id", "run_id", "price_source"),
+    *("batch_id", "run_id", "service_tier", "extras", "cost_unknown", "price_source"),
+    "price_as_of",
 ]
 
 
@@ -143,7 +145,7 @@ def _places(
                     | (file << {ROW_BITS}) | file_row_number AS place,
                     {again} AS again,
                     attempt, failure = {literal(FailureKind.WITHHELD.value)} AS withheld
-                FROM {_parquet(outcomes)} JOIN files ON name = filename
+                FROM {outcome_rows(outcomes, placed=True)} JOIN files ON name = filename
             )
             SELECT ord, max(place) AS place, arg_max(again, place)
                 AND max(attempt) - count(*) FILTER (withheld) < {int(max_attempts)} AS again
@@ -191,14 +193,15 @@ def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tu
     if not outcomes:
         return []
     return con.execute(
-        f"SELECT DISTINCT provider, model FROM {_parquet(outcomes)} WHERE model IS NOT NULL"
+        f"SELECT DISTINCT provider, model FROM {outcome_rows(outcomes)} WHERE model IS NOT NULL"
     ).fetchall()
 
 
 def _again(kinds: Collection[str]) -> str:
     never = {FailureKind.REJECTED.value, FailureKind.WITHHELD.value}
     named = ", ".join(literal(str(kind)) for kind in sorted(set(kinds) - never)) or "NULL"
-    may = f"failure IN ({named}) AND error_code IS DISTINCT FROM {literal(FILE_CUT)}"
+    ours = ", ".join(literal(code) for code in OURS_TO_READ)
+    may = f"failure IN ({named}) AND coalesce(error_code, '') NOT IN ({ours})"
     return f"coalesce({may}, false)"
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from batch_pipeline.prices import columns as price_columns
 from batch_pipeline.prices.columns import cost_sql, join_sql
 from batch_pipeline.prices.find import Prices
+from batch_pipeline.stages.outcomefiles import outcome_rows
 from batch_pipeline.stages.twins import literal
 
 
@@ -49,8 +50,7 @@ def routed(
     if len(set(targets)) < 2 or not outcomes or not partitions:  # noqa: PLR2004 - one has no choice
         return None
     con.register("wanted", pa.table({"partition": pa.array(sorted(partitions), pa.string())}))
-    names = ", ".join(literal(str(path)) for path in outcomes)
-    rows = f"read_parquet([{names}], hive_partitioning = false) SEMI JOIN wanted USING (partition)"
+    rows = f"{outcome_rows(outcomes)} SEMI JOIN wanted USING (partition)"
     try:
         models = con.execute(
             f"SELECT DISTINCT provider, model FROM {rows} WHERE model IS NOT NULL"
@@ -62,9 +62,10 @@ def routed(
             WITH rows AS (SELECT * FROM {rows})
             SELECT rows.input_tokens, rows.cached_input_tokens, rows.cache_write_tokens,
                 rows.cache_write_1h_tokens,
-                rows.output_tokens, {cost_sql("batch")} AS cost
+                rows.output_tokens, rows.service_tier, NULL::VARCHAR AS extras,
+                {cost_sql("paid")} AS cost
             FROM {join_sql("rows")}
-            WHERE {cost_sql("batch")} IS NOT NULL
+            WHERE rows.extras IS NULL AND {cost_sql("paid")} IS NOT NULL
             """
         )
         return _compared(con, targets, priced)
@@ -86,7 +87,7 @@ def _compared(
         con.register("prices", price_columns.table(priced, [(provider, model)]))
         asked = f"SELECT *, {literal(provider)} AS provider, {literal(model)} AS model FROM paid"
         total = con.execute(
-            f"WITH rows AS ({asked}) SELECT sum({cost_sql('batch')}) FROM {join_sql('rows')}"
+            f"WITH rows AS ({asked}) SELECT sum({cost_sql('paid')}) FROM {join_sql('rows')}"
         ).fetchall()[0][0]
         if total is None:
             unpriced.append(f"{provider}/{model}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import pyarrow as pa
@@ -43,7 +43,7 @@ class Rows:
         """The batches that *sql* over VIEW yields, in dataset order; the first one may be empty."""
         size = batch_rows(self.selection, self._read)
         with (
-            closing(self._batches(size)) as source,
+            closing(self._batches(size, where)) as source,
             _named_errors(self, where),
             closing(con.cursor()) as cursor,  # a connection has one open result at most
         ):
@@ -69,24 +69,29 @@ class Rows:
     def _schema(self) -> pa.Schema:
         rendered = [_rendered(n) for n, each in enumerate(self.templates) if each.jinja]
         return pa.schema(
-            [self.selection.schema.field(name) for name in self._passed]
+            list(self.selection.schema(self._passed))
             + [pa.field(name, pa.string()) for name in rendered]
         )
 
-    def _batches(self, size: int) -> Generator[pa.RecordBatch]:
+    def _batches(self, size: int, where: str) -> Generator[pa.RecordBatch]:
         try:
-            for batch in batches(self.selection, self._read, rows=size):
-                yield self._with_rendered(batch)
+            for part in self.selection.parts:
+                one = replace(self.selection, parts=(part,))
+                for batch in batches(one, self._read, rows=size):
+                    yield self._with_rendered(batch, f"{part.file.path} ({where})")
         except BatchPipelineError as error:
             self._failed = error  # DuckDB passes on no more than its text
             raise
 
-    def _with_rendered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _with_rendered(self, batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
         columns = [batch.column(name) for name in self._passed]
         for each in self.templates:
             if each.jinja is not None:
                 names = list(dict.fromkeys([*self.keys, *each.columns]))
-                columns.append(render(each.jinja, batch.select(names), self.keys))
+                some = batch.select(names)
+                columns.append(
+                    render(each.jinja, some, self.keys, each.columns, each.absent, where=where)
+                )
         return pa.record_batch(columns, schema=self._schema)
 
 

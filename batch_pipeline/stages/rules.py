@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 import duckdb
@@ -39,6 +40,22 @@ class _Functions:
     macros: Mapping[str, tuple[str, ...]]
 
 
+class _With(Mapping[str, str]):
+    """Columns and what stands beside them; a type is asked for only where it is needed."""
+
+    def __init__(self, columns: Mapping[str, str], own: Mapping[str, str]) -> None:
+        self._columns, self._own = columns, own
+
+    def __getitem__(self, name: str) -> str:
+        return self._own[name] if name in self._own else self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self._columns, self._own)
+
+    def __len__(self) -> int:
+        return len(self._columns) + len(self._own)
+
+
 def check_rules(
     con: duckdb.DuckDBPyConnection, whens: Mapping[str, str], columns: Mapping[str, str]
 ) -> dict[str, frozenset[str]]:
@@ -54,7 +71,7 @@ def check_rules(
         functions = _functions(cursor)
         own = {} if _is_column(PROMPT_CHARS, columns) else {PROMPT_CHARS: "BIGINT"}
         return {
-            target: _checked(cursor, target, rule, {**columns, **own}, functions)
+            target: _checked(cursor, target, rule, _With(columns, own), functions)
             for target, rule in whens.items()
         }
 
@@ -78,6 +95,17 @@ def _is_column(name: str, columns: Mapping[str, str]) -> bool:
     return name in {column.lower() for column in columns}
 
 
+def names_in(con: duckdb.DuckDBPyConnection, rule: str) -> frozenset[str]:
+    """The names that *rule* takes from the row, as it spells them; nothing of what is no rule."""
+    try:
+        tree = _parsed(con, rule)
+    except _Wrong:
+        return frozenset()
+    lambdas = [node for node in _nodes(tree) if node["class"] == "LAMBDA"]
+    bound = {name for node in lambdas for name in _named(node.get("lhs"))}
+    return frozenset(_named(tree)) - bound
+
+
 def rule_sql(rule: str) -> str:
     """The rule as an expression; its own line, so that a comment at its end ends there."""
     return f"coalesce((\n{rule}\n), false)"
@@ -95,7 +123,7 @@ def _checked(
         spelled = {name.lower(): name for name in known}
         _look(con, tree, functions, spelled.keys())
         read = _columns(tree, spelled)
-        _bind(con, rule, known)
+        _bind(con, rule, {name: known[name] for name in read})
     except _Wrong as wrong:
         raise _unusable(target, rule, wrong) from None
     return read
@@ -179,7 +207,9 @@ def _columns(tree: _Node, spelled: Mapping[str, str]) -> frozenset[str]:
     bound = {name for node in lambdas for name in _named(node.get("lhs"))}
     read: set[str] = set()
     for name in _named(tree):
-        if name.lower() in spelled:
+        if name in spelled.values():
+            read.add(name)
+        elif name.lower() in spelled:
             read.add(spelled[name.lower()])
         elif name not in bound:
             raise _Wrong(
@@ -195,6 +225,7 @@ def _named(tree: object) -> list[str]:
 
 def _bind(con: duckdb.DuckDBPyConnection, rule: str, known: Mapping[str, str]) -> None:
     row = ", ".join(f"NULL::{kind} AS {identifier(name)}" for name, kind in known.items())
+    row = row or "1"
     try:
         bound = con.execute(f"DESCRIBE SELECT (\n{rule}\n) FROM (SELECT {row})").fetchall()
     except duckdb.Error as error:

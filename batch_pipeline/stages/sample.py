@@ -12,6 +12,7 @@ import duckdb
 
 from batch_pipeline.model import FailureKind
 from batch_pipeline.prices.find import Prices
+from batch_pipeline.stages.outcomefiles import outcome_rows
 from batch_pipeline.stages.twins import literal
 
 
@@ -51,8 +52,7 @@ def sample(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> Sample:
     """Read the *outcomes* files; a row that was withheld did not run and says nothing."""
     if not outcomes:
         return Sample(0)
-    names = ", ".join(literal(str(path)) for path in outcomes)
-    rows = f"read_parquet([{names}], hive_partitioning = false)"
+    rows = outcome_rows(outcomes)
     ran = f"{rows} WHERE failure IS DISTINCT FROM {literal(FailureKind.WITHHELD.value)}"
     kinds = con.execute(f"SELECT failure, count(*) FROM {ran} GROUP BY 1 ORDER BY 1").fetchall()
     known = f"{rows} WHERE input_tokens IS NOT NULL AND output_tokens IS NOT NULL"

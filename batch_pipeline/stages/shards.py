@@ -26,7 +26,7 @@ from batch_pipeline.stages.columns import Numbers, row_groups, text_buffer
 from batch_pipeline.stages.linefiles import LINES, Files, Piece, Pieces, is_whole_file
 from batch_pipeline.stages.named import NAMES, Named
 from batch_pipeline.stages.pending import Only, Pending, choose
-from batch_pipeline.wholefile import sync
+from batch_pipeline.wholefile import folder_made, private_file, sync
 
 __all__ = ["LINES", "TABLE", "Only", "Pending", "choose", "cut", "split"]
 
@@ -166,7 +166,7 @@ def _written(content: _Content, like: Shard, into: Path) -> Shard:
 @contextmanager
 def _folder_aside(into: Path) -> Iterator[Path]:
     aside = into / f".shard.{secrets.token_hex(6)}.part"
-    aside.mkdir(parents=True)
+    folder_made(aside)
     try:
         yield aside
     finally:
@@ -210,6 +210,7 @@ def _copied(pieces: Sequence[Piece], into: Path) -> None:
             os.link(pieces[0].path, into)
             return
     source: BinaryIO | None = None
+    private_file(into)
     with into.open("wb") as out:
         try:
             for piece in pieces:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -13,8 +14,8 @@ from batch_pipeline.errors import TemplateError
 from batch_pipeline.model import Cell, Form, Hole, Tree
 from batch_pipeline.stages.cells import CellText, compile_cell
 from batch_pipeline.stages.sandbox import environment
-from batch_pipeline.stages.spelling import there_are
-from batch_pipeline.stages.twins import literal, twin_of
+from batch_pipeline.stages.spelling import ROW, in_braces, there_are
+from batch_pipeline.stages.twins import literal, not_text, row_name, twin_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Compiled:
 
     columns: tuple[str, ...]
     source: str
+    absent: tuple[str, ...] = ()  # columns it names that the rows' file lacks
+    bytes: tuple[str, ...] = ()  # those of its columns that hold bytes, and have to be UTF-8
     fixed: str | None = None
     sql: str | None = None
     jinja: Template | None = field(default=None, compare=False)
@@ -47,6 +50,12 @@ class Skeleton:
         """The cells, in order."""
         return [part for part in self.parts if isinstance(part, CellText)]
 
+    @property
+    def garbled(self) -> list[str]:
+        """Expressions of why a row's bytes are no text; null where they are."""
+        named = dict.fromkeys(name for each in self.templates for name in each.bytes)
+        return [not_text(name) for name in named]
+
     def sql(self, rendered: Sequence[str]) -> str:
         """The DuckDB expression of the body; *rendered* names a text per template in turn."""
         texts = iter(rendered)
@@ -67,13 +76,14 @@ def check_syntax(source: str) -> None:
 
 
 @contextmanager
-def _said_of(source: str) -> Iterator[None]:
+def _said_of(source: str, columns: Iterable[str] = ()) -> Iterator[None]:
     try:
         source.encode("utf-8")
         yield
     except TemplateSyntaxError as error:
         raise TemplateError(
-            f"template line {error.lineno}: {error.message}. The line is: "
+            f"template line {error.lineno}: {(error.message or '').rstrip('.')}."
+            f"{in_braces(columns)} The line is: "
             f"{_line(source, error.lineno)!r}.",
             template=source,
             line=error.lineno,
@@ -84,32 +94,93 @@ def _said_of(source: str) -> Iterator[None]:
         ) from None
 
 
-def compile_template(source: str, columns: Mapping[str, str], *, env: Environment) -> Compiled:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that templates take from the row; *whole_row* where they may take any."""
+
+    names: frozenset[str]
+    whole_row: bool = False
+
+    @classmethod
+    def of(cls, several: Iterable[Names]) -> Names:
+        """Those of several templates."""
+        each = list(several)
+        names = frozenset(name for one in each for name in one.names)
+        return cls(names, any(one.whole_row for one in each))
+
+
+def names_of(source: str, env: Environment) -> Names:
+    """What *source* takes from the row; nothing of what is no template."""
+    try:
+        tree = env.parse(source)
+    except TemplateSyntaxError:
+        return Names(frozenset())
+    plain = meta.find_undeclared_variables(tree) - set(env.globals)
+    return Names(frozenset(plain | set(_of_row(tree))), _takes_row(tree))
+
+
+def _of_row(tree: nodes.Template) -> dict[str, int]:
+    """The columns named as `row["name"]` or `row.name`, each with its first line."""
+    found: dict[str, int] = {}
+    for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
+        name = row_name(node)
+        if name is not None:
+            found.setdefault(name, node.lineno)
+    return found
+
+
+def _takes_row(tree: nodes.Template) -> bool:
+    """Whether the row is used in any other way: as a whole, or by a name that is computed."""
+    if ROW not in meta.find_undeclared_variables(tree):
+        return False
+    parts = tree.find_all((nodes.Getitem, nodes.Getattr))
+    named = [part for part in parts if row_name(part) is not None]
+    return len(named) < len([node for node in tree.find_all(nodes.Name) if node.name == ROW])
+
+
+def compile_template(
+    source: str,
+    columns: Mapping[str, str],
+    absent: Collection[str] = (),
+    *,
+    env: Environment,
+) -> Compiled:
     """Compile *source* over *columns* (name -> DuckDB type).
+
+    *absent* are columns of other files: it may name them, and does without.
 
     Raises TemplateError for bad syntax, with its line, and for a column that is not there.
     """
-    with _said_of(source):
+    with _said_of(source, columns):
         tree = env.parse(source)
         jinja = env.from_string(source)
-    names = _columns_of(source, tree, columns, env)
-    pieces = [_piece(node, columns) for node in _printed(tree)]
+    names, lacking = _columns_of(source, tree, columns, absent, env)
+    blobs = tuple(name for name in names if columns[name] == "BLOB")
+    known = dict.fromkeys(columns, "") | _for_sql(names, columns)
+    pieces = [_piece(node, known) for node in _printed(tree)]
     if any(piece is None for piece in pieces):
-        return Compiled(names, source, jinja=jinja)
-    known = [piece for piece in pieces if piece is not None]
+        return Compiled(names, source, lacking, blobs, jinja=jinja)
+    texts = [piece for piece in pieces if piece is not None]
     if not names:
-        return Compiled((), source, fixed="".join(text for text, _ in known))
-    return Compiled(names, source, sql=f"concat({', '.join(sql for _, sql in known)})")
+        return Compiled((), source, fixed="".join(text for text, _ in texts))
+    said = f"concat({', '.join(sql for _, sql in texts)})"
+    return Compiled(names, source, lacking, blobs, sql=said)
 
 
-def compile_body(body: Tree, columns: Mapping[str, str]) -> Skeleton:
+def _for_sql(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """The types of *names* but of those that differ in case alone: DuckDB knows one of them."""
+    often = Counter(name.lower() for name in columns)
+    return {name: columns[name] for name in names if often[name.lower()] == 1}
+
+
+def compile_body(body: Tree, columns: Mapping[str, str], absent: Collection[str] = ()) -> Skeleton:
     """The body's JSON, keys in their given order, with a Compiled where a hole depends on a row.
 
     Raises TemplateError for a template or a cell that *columns* cannot fill.
     """
     env = environment()
     parts: list[str | Compiled | CellText] = []
-    for part in _walk(body, columns, env):
+    for part in _walk(body, columns, absent, env):
         if isinstance(part, str) and parts and isinstance(parts[-1], str):
             parts[-1] += part
         else:
@@ -118,28 +189,28 @@ def compile_body(body: Tree, columns: Mapping[str, str]) -> Skeleton:
 
 
 def _walk(
-    tree: Tree, columns: Mapping[str, str], env: Environment
+    tree: Tree, columns: Mapping[str, str], absent: Collection[str], env: Environment
 ) -> Iterator[str | Compiled | CellText]:
     if isinstance(tree, Hole):
-        compiled = compile_template(tree.template, columns, env=env)
+        compiled = compile_template(tree.template, columns, absent, env=env)
         yield compiled if compiled.fixed is None else _json(compiled.fixed)
     elif isinstance(tree, Cell):
         yield compile_cell(tree, columns)
     elif isinstance(tree, Mapping):
         yield "{"
-        yield from _members(tree, columns, env)
+        yield from _members(tree, columns, absent, env)
         yield "}"
     elif isinstance(tree, Sequence) and not isinstance(tree, str):
         for place, value in enumerate(tree):
             yield "[" if place == 0 else ","
-            yield from _walk(value, columns, env)
+            yield from _walk(value, columns, absent, env)
         yield "]" if tree else "[]"
     else:
         yield _json(tree)
 
 
 def _members(
-    tree: Mapping[str, Tree], columns: Mapping[str, str], env: Environment
+    tree: Mapping[str, Tree], columns: Mapping[str, str], absent: Collection[str], env: Environment
 ) -> Iterator[str | Compiled | CellText]:
     """The members with commas; one that a row may lack takes its comma from a neighbour's side."""
     may_lack = [_may_lack(value) for value in tree.values()]
@@ -153,7 +224,7 @@ def _members(
             yield replace(cell, sql=f"({member})")
         else:
             yield f"{before}{_json(key)}:"
-            yield from _walk(value, columns, env)
+            yield from _walk(value, columns, absent, env)
             yield after
 
 
@@ -182,19 +253,29 @@ def _piece(node: nodes.Node, columns: Mapping[str, str]) -> tuple[str, str] | No
 
 
 def _columns_of(
-    source: str, tree: nodes.Template, columns: Mapping[str, str], env: Environment
-) -> tuple[str, ...]:
+    source: str,
+    tree: nodes.Template,
+    columns: Mapping[str, str],
+    absent: Collection[str],
+    env: Environment,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns that are used, and those of them that the rows' file lacks."""
     # Jinja calls its own functions undeclared too; a column of the same name wins.
     used = meta.find_undeclared_variables(tree)
-    for name in sorted(used - set(columns) - set(env.globals)):
-        lines = [node.lineno for node in tree.find_all(nodes.Name) if node.name == name]
+    lines = {n.name: n.lineno for n in reversed(list(tree.find_all(nodes.Name)))}
+    if ROW in used and ROW not in columns and ROW not in absent:
+        lines |= _of_row(tree)
+        used = (used - {ROW}) | set(_of_row(tree)) | (set(columns) if _takes_row(tree) else set())
+    there = [*columns, *sorted(absent)]
+    for name in sorted(used - set(there) - set(env.globals)):
         raise TemplateError(
-            f"template line {min(lines)}: {name!r} is no column of the dataset."
-            f"{there_are(name, columns)} The line is: {_line(source, min(lines))!r}.",
+            f"template line {lines[name]}: {name!r} is no column of the dataset."
+            f"{there_are(name, there)}{in_braces(there)} The line is: "
+            f"{_line(source, lines[name])!r}.",
             template=source,
-            line=min(lines),
+            line=lines[name],
         )
-    return tuple(name for name in columns if name in used)
+    return tuple(n for n in columns if n in used), tuple(n for n in sorted(absent) if n in used)
 
 
 def _line(source: str, number: int) -> str:

@@ -12,6 +12,8 @@ from typing import Literal
 
 from jinja2 import nodes
 
+from batch_pipeline.stages.spelling import ROW
+
 _INTEGERS = frozenset(
     [
         "TINYINT",
@@ -65,6 +67,9 @@ def twin_of(node: nodes.Node, columns: Mapping[str, str]) -> Twin | None:
     """The twin of *node*, or None when it has none; *columns* maps names to DuckDB types."""
     if isinstance(node, nodes.Name):
         return column_twin(node.name, columns)
+    if isinstance(node, nodes.Getitem | nodes.Getattr):
+        name = None if ROW in columns else row_name(node)
+        return None if name is None else column_twin(name, columns)
     if not isinstance(node, nodes.Filter) or node.node is None:
         return None
     inner, arguments = twin_of(node.node, columns), _arguments(node)
@@ -76,8 +81,38 @@ def twin_of(node: nodes.Node, columns: Mapping[str, str]) -> Twin | None:
         return None
 
 
+def row_name(node: nodes.Node) -> str | None:
+    """The column that `row["name"]` or `row.name` says; None for anything else."""
+    if not isinstance(node, nodes.Getitem | nodes.Getattr):
+        return None
+    if not (isinstance(node.node, nodes.Name) and node.node.name == ROW):
+        return None
+    if isinstance(node, nodes.Getattr):
+        return None if hasattr(dict, node.attr) else str(node.attr)
+    by = node.arg
+    return by.value if isinstance(by, nodes.Const) and isinstance(by.value, str) else None
+
+
+def text_value(name: str, kind: str) -> str:
+    """A column of text, or of bytes that are text; null for bytes that are none."""
+    return _text_of(identifier(name)) if kind == "BLOB" else identifier(name)
+
+
+def not_text(name: str) -> str:
+    """Why a column's bytes are no text; null where they are, or where it is null."""
+    value, said = identifier(name), literal(f"column {name!r}: the bytes are no UTF-8 text")
+    return f"CASE WHEN {value} IS NOT NULL AND {_text_of(value)} IS NULL THEN {said} END"
+
+
+def _text_of(value: str) -> str:
+    """Bytes as UTF-8 text; null for what is none."""
+    return f"TRY(decode({value}))"
+
+
 def column_twin(name: str, columns: Mapping[str, str]) -> Twin | None:
     """The twin of a column as it stands."""
+    if columns.get(name) == "BLOB":
+        return Twin(_text_of(identifier(name)), "text")
     kind = _kind(columns.get(name, ""))
     return None if kind is None else Twin(identifier(name), kind)
 

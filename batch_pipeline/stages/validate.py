@@ -60,7 +60,7 @@ def _why(error: jsonschema_rs.ValidationError, schema: JsonValue) -> str:
     if error.instance_path[-1] != "type" or not isinstance(part, str):
         return str(error).partition("\n")[0]
     near = difflib.get_close_matches(part, _TYPES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_TYPES)}"
+    hint = f" (did you mean {near[0]!r}?)" if near else f"; there are {', '.join(_TYPES)}"
     return f"{part!r} is no type{hint}"
 
 
@@ -148,10 +148,11 @@ def validated(batch: pa.Table, judge: Judge) -> pa.Table:
     `output` is the document as it was read, written compactly: one value per key. An answer that
     is nothing but tool calls is no document, and not judged.
     """
+    batch = _annotated(batch)
     no_text = pc.equal(pc.coalesce(batch["text"], pa.scalar("")), "")
     calls_alone = pc.and_(pc.is_valid(batch["tool_calls"]), no_text)
     judged = pc.and_not(pc.equal(batch["status"], "succeeded"), calls_alone)
-    answers = batch["text"].filter(judged).to_pylist()
+    answers = batch["document"].filter(judged).to_pylist()
     encoded: list[bytes] = []
     said: list[str | None] = []
     for start in range(0, len(answers), _AT_ONCE):
@@ -170,7 +171,25 @@ def validated(batch: pa.Table, judge: Judge) -> pa.Table:
     ):
         index = batch.schema.get_field_index(name)
         batch = batch.set_column(index, batch.schema.field(index), value)
-    return batch
+    return batch.drop_columns(["document"])
+
+
+def _annotated(batch: pa.Table) -> pa.Table:
+    """*batch* with what is judged as `document`: what OCR says of a document, else the text."""
+    annotations = batch["annotations"]
+    if annotations.null_count == len(annotations):
+        return batch.append_column("document", batch["text"])
+    said = [None if one is None else _document(one) for one in annotations.to_pylist()]
+    answers = pc.coalesce(pa.chunked_array([pa.array(said, pa.string())]), batch["text"])
+    return batch.append_column("document", answers)
+
+
+def _document(annotations: str) -> str | None:
+    """The annotation of the whole document as JSON text; it comes as text, or as JSON."""
+    document = orjson.loads(annotations)["document"]
+    if document is None or isinstance(document, str):
+        return document
+    return orjson.dumps(document).decode()
 
 
 def _loaded(text: str) -> JsonValue:

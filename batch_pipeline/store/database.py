@@ -26,7 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch_pipeline.errors import StoreError
+from batch_pipeline.store import readonly
 from batch_pipeline.store.tables import SCHEMA_VERSION, UPGRADES, UtcTime, meta, metadata
+from batch_pipeline.wholefile import folder_made, private_file
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
@@ -53,16 +55,39 @@ class Database:
         self.name = name  # the address without password, for messages
 
     @classmethod
-    def open(cls, url: str) -> Database:
-        """Connect, create the tables if there are none; StoreError if it cannot be used."""
+    def open(cls, url: str, *, reading: bool = False) -> Database:
+        """Connect, create the tables if there are none; StoreError if it cannot be used.
+
+        With *reading*, a SQLite file that we may not write to is opened to be read alone.
+        """
         address = _address(url)
         name = address.set(query={}).render_as_string(hide_password=True)
+        if reading and readonly.is_all_we_may(address):
+            return cls._read_only(address, name)
         database = cls(_engine(address, name), name)
         try:
             database._prepare()
         except BaseException:
             database.close()
             raise
+        return database
+
+    @classmethod
+    def _read_only(cls, address: URL, name: str) -> Database:
+        database = cls(readonly.engine(address, name), name)
+        try:
+            with database.reading() as connection:
+                found = connection.scalar(select(func.max(meta.c.schema_version)))
+        except BaseException:
+            database.close()
+            raise
+        if found in UPGRADES:
+            raise StoreError(
+                f"The ledger {name} has schema version {found} and can only be read here. Run "
+                "`batch-pipeline status` once where it can be written: that brings it up to date."
+            )
+        if found != SCHEMA_VERSION:
+            raise StoreError(database._wrong_version(found))
         return database
 
     def close(self) -> None:
@@ -169,7 +194,9 @@ def _engine(address: URL, name: str) -> Engine:
     try:
         if address.get_backend_name() != "sqlite":
             return create_engine(address, pool_pre_ping=True)
-        Path(str(address.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
+        file = Path(str(address.database)).absolute()
+        folder_made(file.parent)
+        private_file(file)  # SQLite gives -wal and -shm the mode of the file
         engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS})
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(

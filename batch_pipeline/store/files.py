@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from glob import escape as glob_escape
@@ -12,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from batch_pipeline.errors import StoreError, UsageError
-from batch_pipeline.wholefile import written_aside
+from batch_pipeline.wholefile import folder_made, may_write, private_file, written_aside
 
 _LONGEST = 200  # bytes: a folder's name ends at 255, and files are written aside under longer names
 _ASIDE = ".*.part"
@@ -115,17 +116,25 @@ class Store:
     def scratch(self) -> Path:
         """A new place for DuckDB to spill to: two processes must not share one. Makes its parent.
 
-        DuckDB makes and removes the folder itself; `sweep` removes what a crash left.
+        DuckDB makes and removes the folder itself; `sweep` removes what a crash left. Not in a
+        store that can only be read.
         """
+        if not self.is_writable():
+            return Path(tempfile.gettempdir()) / f"batch-pipeline-{secrets.token_hex(6)}"
         scratch = self.root / "scratch"
-        scratch.mkdir(parents=True, exist_ok=True)
+        folder_made(scratch)
         return scratch / secrets.token_hex(6)
+
+    def is_writable(self) -> bool:
+        """False for a root that is there and that we may only read."""
+        return not self.root.exists() or may_write(self.root)
 
     def check_writable(self) -> None:
         """Make the root and write to it, once; StoreError says what to do if that fails."""
         probe = self.root / ".writable"
         try:
-            write_whole(probe, b"")
+            folder_made(self.root)
+            private_file(probe)
             probe.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
@@ -154,7 +163,7 @@ class Store:
 def write_whole(path: Path, data: bytes) -> None:
     """Write *data* aside and rename it to *path*, durably: a reader sees all of it or none.
 
-    Makes the folder. OSError when the disk will not take it; nothing is left behind then.
+    Makes the folder. StoreError when the disk will not take it; nothing is left behind then.
     """
     with written_aside(path) as part:
         part.write_bytes(data)

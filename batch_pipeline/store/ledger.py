@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, case, delete, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, or_, select, true, update
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary, Shard, ShardState
 from batch_pipeline.store import moves, queries
+from batch_pipeline.store.absences import Absences
 from batch_pipeline.store.canaries import Canaries
 from batch_pipeline.store.cuts import Cuts
 from batch_pipeline.store.database import Database
@@ -32,11 +33,15 @@ class Ledger:
         self.canaries = Canaries(database)
         self.cuts = Cuts(database)
         self.holds = Holds(database)
+        self.absences = Absences(database)
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Open or create the ledger at a sqlite or postgresql URL; StoreError if it cannot be."""
-        return cls(Database.open(url))
+    def open(cls, url: str, *, reading: bool = False) -> Self:
+        """Open or create the ledger at a sqlite or postgresql URL; StoreError if it cannot be.
+
+        With *reading* one that can only be read will do.
+        """
+        return cls(Database.open(url, reading=reading))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -176,7 +181,7 @@ class Ledger:
             tries=shards.c.tries + int(count_try),
         )
 
-    def in_doubt(
+    def in_doubt(  # noqa: PLR0913 - why, since when, and when to look
         self,
         shard_id: str,
         *,
@@ -184,11 +189,14 @@ class Ledger:
         next_look: datetime,
         now: datetime,
         owner: str | None = None,
+        since: datetime | None = None,
     ) -> bool:
-        """The batch may exist and was not found: claimable again from *next_look*, intent kept."""
-        return self._move(
-            shard_id, moves.DOUBTED, now=now, owner=owner, message=message, not_before=next_look
-        )
+        """The batch may exist and was not found: claimable again from *next_look*, intent kept.
+
+        *since* is when it was left open whether there is one, if not now.
+        """
+        values = {"message": message, "not_before": next_look, "doubted_at": since or now}
+        return self._move(shard_id, moves.DOUBTED, now=now, owner=owner, **values)
 
     def failed(
         self,
@@ -249,10 +257,13 @@ class Ledger:
             return True
 
     def to_poll(self, provider: str) -> list[Shard]:
-        """Every shard that a batch of this provider is running for, of any job and account."""
-        mine = shards.c.provider == provider
+        """Every shard that a batch of this provider is running for, of any job and account.
+
+        Also those whose batch, or its answers, we gave up waiting for and still look at.
+        """
         with self._database.reading() as connection:
-            return queries.load_shards(connection, mine, states=[ShardState.SUBMITTED])
+            mine = and_(shards.c.provider == provider, queries.is_open())
+            return queries.load_shards(connection, mine)
 
     def in_flight_accounts(self) -> list[AccountInFlight]:
         """Accounts with running batches, and when each was last polled."""

@@ -10,12 +10,17 @@ from sqlalchemy import Connection, Table, and_, bindparam, case, or_, select, tr
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batch_pipeline.model import TERMINAL, Observation, Shard, ShardState
+from batch_pipeline.settings import CLOCK_JUMP
 from batch_pipeline.store.queries import chunks, load_shards
 from batch_pipeline.store.rows import observation_of, observation_row, planned_row
 from batch_pipeline.store.tables import accounts, batches, partitions, shard_partitions, shards
 
 _UNCLAIMED = ("claimed_by", "claimed_at", "lease_until")
-_UNSENT_AGAIN = (*_UNCLAIMED, "intent", "account", "batch_id", "run_id", "submitted_at")
+_FOUND = ("missed", "missed_since", "look_at")
+_UNSENT_AGAIN = (
+    *(*_UNCLAIMED, *_FOUND),
+    *("intent", "account", "batch_id", "run_id", "submitted_at"),
+)
 _NOT_SENT = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
 
 
@@ -32,7 +37,7 @@ HELD = Move((ShardState.SUBMITTING,), ShardState.SUBMITTING, forgets=())
 SUBMITTED = Move(
     (*_NOT_SENT, ShardState.FAILED),
     ShardState.SUBMITTED,
-    forgets=(*_UNCLAIMED, "message", "not_before"),
+    forgets=(*_UNCLAIMED, *_FOUND, "message", "not_before"),
 )
 REQUEUED = Move(
     (ShardState.SUBMITTING, ShardState.IN_DOUBT, ShardState.SUBMITTED, ShardState.ENDED),
@@ -51,9 +56,21 @@ RELEASED = Move(
 REPLACED = Move((*_NOT_SENT, ShardState.ENDED, ShardState.FAILED), ShardState.CANCELLED)
 WITHDRAWN = Move((ShardState.PLANNED,), ShardState.CANCELLED)
 GIVEN_UP = Move((ShardState.PLANNED, ShardState.FAILED), ShardState.CANCELLED)
-COLLECTED = Move((ShardState.ENDED,), ShardState.COLLECTED, forgets=("message", "not_before"))
+COLLECTED = Move(
+    (ShardState.ENDED,),
+    ShardState.COLLECTED,
+    forgets=("message", "not_before", *_FOUND),
+)
 CUT = Move((ShardState.ENDED,), ShardState.ENDED, forgets=())
 READ = Move((ShardState.ENDED, ShardState.COLLECTED), ShardState.COLLECTED, forgets=("not_before",))
+MISSED = Move((ShardState.SUBMITTED,), ShardState.SUBMITTED)
+GONE = Move((ShardState.SUBMITTED, ShardState.ENDED, ShardState.FAILED), ShardState.FAILED)
+FOUND = Move(
+    (ShardState.SUBMITTED, ShardState.FAILED),
+    ShardState.SUBMITTED,
+    forgets=(*_FOUND, "message"),
+)
+RESUMED = Move((ShardState.FAILED,), ShardState.SUBMITTED, forgets=("not_before",))
 _REVIVED = Move(
     (ShardState.CANCELLED,),
     ShardState.PLANNED,
@@ -157,10 +174,16 @@ def claim(  # noqa: PLR0913 - a claim's facts, the same as Ledger.claim's
     connection: Connection, shard_id: str, *, owner: str, intent: str, now: datetime, lease: float
 ) -> Shard | None:
     """One conditional UPDATE decides who sends; see Ledger.claim."""
-    due = or_(shards.c.not_before.is_(None), shards.c.not_before <= now)
+    due = or_(
+        shards.c.not_before.is_(None),
+        shards.c.not_before <= now,
+        shards.c.not_before > now + CLOCK_JUMP,  # nothing is put off for so long: a clock was ahead
+    )
+    jumped = now + timedelta(seconds=2 * lease) + CLOCK_JUMP
+    over = or_(shards.c.lease_until <= now, shards.c.lease_until > jumped)
     free = or_(
         and_(shards.c.state.in_([ShardState.PLANNED, ShardState.IN_DOUBT]), due),
-        and_(shards.c.state == ShardState.SUBMITTING, shards.c.lease_until <= now),
+        and_(shards.c.state == ShardState.SUBMITTING, over),
     )
     values = {
         "state": ShardState.SUBMITTING,

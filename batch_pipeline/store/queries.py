@@ -11,14 +11,16 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    Select,
     Subquery,
     and_,
     case,
     func,
+    or_,
     select,
 )
 
-from batch_pipeline.model import PartitionSummary, Shard, ShardState
+from batch_pipeline.model import TERMINAL, Missed, PartitionSummary, RemoteStatus, Shard, ShardState
 from batch_pipeline.store.rows import (
     REMOTE,
     AccountInFlight,
@@ -121,6 +123,39 @@ def history(connection: Connection, shard_id: str) -> list[BatchRecord]:
     return [batch_record(row) for row in connection.execute(query).mappings()]
 
 
+def is_open() -> ColumnElement[bool]:
+    """Shards with a batch at a provider, those included that we gave up on and still look at."""
+    given_up = and_(shards.c.state == ShardState.FAILED, shards.c.look_at.is_not(None))
+    return or_(shards.c.state == ShardState.SUBMITTED, given_up)
+
+
+def superseded(condition: ColumnElement[bool]) -> Select[tuple[str, str]]:
+    """Batches, each with its shard's id, that a shard had and does not have any more.
+
+    A shard that was given up has none. What was refused as a whole never ran, and is left out.
+    """
+    return (
+        select(batches.c.batch_id, batches.c.shard_id)
+        .join_from(batches, shards, batches.c.shard_id == shards.c.shard_id)
+        .where(
+            condition,
+            batches.c.status != RemoteStatus.FAILED,
+            or_(
+                shards.c.batch_id.is_(None),
+                shards.c.batch_id != batches.c.batch_id,
+                shards.c.state == ShardState.CANCELLED,
+            ),
+        )
+        .order_by(batches.c.created_at, batches.c.batch_id)
+    )
+
+
+def still_beside(account: str) -> Select[tuple[str, str]]:
+    """Those of an account that had not ended when we last looked."""
+    running = batches.c.status.not_in(list(TERMINAL))
+    return superseded(and_(batches.c.account == account, running))
+
+
 def accounts_in_flight(connection: Connection) -> list[AccountInFlight]:
     """Accounts with submitted shards, each with what a poll by listing needs to know."""
     query = (
@@ -148,6 +183,7 @@ def summaries(connection: Connection, job: str) -> list[PartitionSummary]:
         .add_columns(
             inside.c.next_due, inside.c.next_look, inside.c.window_ends, inside.c.results_until
         )
+        .add_columns(inside.c.ended_at, inside.c.looks)
         .outerjoin(inside, partitions.c.partition == inside.c.partition)
         .where(partitions.c.job == job)
         .order_by(partitions.c.partition)
@@ -171,7 +207,8 @@ def _by_partition_and_state(job: str) -> Subquery:
         )
     )
     window = case((shards.c.state == ShardState.SUBMITTED, batches.c.expires_at))
-    until = case((shards.c.state == ShardState.ENDED, batches.c.results_until))
+    waits = or_(shards.c.state == ShardState.ENDED, shards.c.missed == Missed.ANSWERS)
+    until, ended = case((waits, batches.c.results_until)), case((waits, batches.c.ended_at))
     return (
         select(
             shard_partitions.c.partition,
@@ -182,6 +219,8 @@ def _by_partition_and_state(job: str) -> Subquery:
             func.min(look).label("next_look"),
             func.min(window).label("window_ends"),
             func.min(until).label("results_until"),
+            func.min(ended).label("ended_at"),
+            func.sum(shards.c.looks).label("looks"),
         )
         .join_from(shard_partitions, shards, shard_partitions.c.shard_id == shards.c.shard_id)
         .outerjoin(batches, _current)
@@ -203,4 +242,6 @@ def _summary(rows: Sequence[RowMapping]) -> PartitionSummary:
         next_look=min((t for row in known if (t := row["next_look"])), default=None),
         expires_at=min(windows, default=None),
         results_until=min((t for row in known if (t := row["results_until"])), default=None),
+        ended_at=min((t for row in known if (t := row["ended_at"])), default=None),
+        looks=sum(int(row["looks"] or 0) for row in known),
     )

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from batch_pipeline.model import CanaryVerdict, HoldKind, RemoteStatus, ShardState
+from batch_pipeline.model import CanaryVerdict, HoldKind, Missed, RemoteStatus, ShardState
 
 SCHEMA_VERSION = 3
 
@@ -80,6 +80,7 @@ accounts = Table(
     Column("account", _ID, primary_key=True),
     Column("provider", String(64), nullable=False),
     Column("polled_at", UtcTime),
+    Column("skew_seconds", Float),
 )
 
 shards = Table(
@@ -107,6 +108,11 @@ shards = Table(
     Column("tries", Integer, nullable=False, default=0),
     Column("not_before", UtcTime),
     Column("message", Text),
+    Column("missed", _word(Missed)),
+    Column("missed_since", UtcTime),
+    Column("looks", Integer, nullable=False, default=0),
+    Column("look_at", UtcTime),
+    Column("doubted_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("submitted_at", UtcTime),
     Column("updated_at", UtcTime, nullable=False),
@@ -215,6 +221,20 @@ UPGRADES = {
         "ALTER TABLE batches ADD COLUMN results_until {time}",
         "ALTER TABLE partitions ADD COLUMN deferred BIGINT NOT NULL DEFAULT 0",
     ),
-    2: ("ALTER TABLE batches ADD COLUMN failed_as VARCHAR(16)",),
+    2: (
+        "ALTER TABLE batches ADD COLUMN failed_as VARCHAR(16)",
+        "ALTER TABLE accounts ADD COLUMN skew_seconds FLOAT",
+        "ALTER TABLE shards ADD COLUMN missed VARCHAR(16)",
+        "ALTER TABLE shards ADD COLUMN missed_since {time}",
+        "ALTER TABLE shards ADD COLUMN looks INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE shards ADD COLUMN look_at {time}",
+        "ALTER TABLE shards ADD COLUMN doubted_at {time}",
+        # one look without an answer was final: these are looked at again, for free
+        """
+        UPDATE shards
+        SET missed = 'batch', missed_since = updated_at, looks = 1, look_at = updated_at
+        WHERE state = 'failed' AND batch_id IS NOT NULL
+        """,
+    ),
 }
 """What brings a ledger of that version to the next one; new tables are made besides."""

@@ -122,3 +122,40 @@ def test_the_schema_that_dg_checks_yaml_with_is_the_jobs_own() -> None:
 def test_the_installed_package_offers_the_component_to_dg() -> None:
     found = entry_points(group="dagster_dg_cli.registry_modules")
     assert "batch_pipeline.components" in {one.value for one in found}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "says"),
+    [
+        ("Summarise in one sentence: {{ text }}", "{% if text %}", 11, "template line 1"),
+        ("key: id", "key: status", 6, "also a column of the request and result tables"),
+        ("  request:", "  prices: gone.yaml\n  request:", 9, "cannot be read"),
+        ("    prompt: |", "    output_schema: {type: arrray}\n    prompt: |", 10, "'array'?"),
+        ("  request:", "  name: twice\n  request:", 9, "'name' is written twice"),
+    ],
+)
+def test_what_a_jobs_end_needs_is_made_when_dagster_loads_it(
+    job_file: tuple[Path, object], right: str, wrong: str, line: int, says: str
+) -> None:
+    path, sandbox = job_file
+    text = path.read_text(encoding="utf-8")
+    assert right in text
+    path.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(Exception, match="fresh_job") as raised:
+        loaded(sandbox)
+    said = str(raised.value.__cause__)
+    assert says in said
+    assert f"{path}:{line}: " in said
+
+
+def test_one_name_in_two_files_is_an_error_that_names_both(job_file: tuple[Path, object]) -> None:
+    path, sandbox = job_file
+    other = path.parent.parent / "other_job"
+    other.mkdir()
+    (other / "defs.yaml").write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(Exception, match=r"fresh_job|other_job") as raised:
+        loaded(sandbox)
+    said = str(raised.value.__cause__)
+    assert "the job 'fresh_job' is also in" in said
+    assert "fresh_job/defs.yaml" in said
+    assert "other_job/defs.yaml" in said

@@ -168,7 +168,7 @@ def bodies(case_number: int, endpoint: str) -> dict[str, dict[str, Any]]:
             CON,
             job=job,
             aims=[aim(case, name, one) for name, one in jobs.items()],
-            selection=open_dataset(CON, job.dataset, job.partitions).select("all"),
+            selection=open_dataset(job.dataset, job.partitions).select("all"),
             partition="all",
             into=into,
         )

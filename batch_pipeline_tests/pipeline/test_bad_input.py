@@ -175,3 +175,15 @@ def test_the_files_of_the_store_are_private_to_nobody_else_than_the_umask_says(
     world.run()
     modes = {stat.S_IMODE(path.stat().st_mode) for path in Path(world.settings.store).rglob("*.p*")}
     assert all(mode & 0o600 == 0o600 for mode in modes)
+
+
+def test_a_file_that_cannot_be_read_fails_its_own_day_and_the_others_run(world: World) -> None:
+    world.write_rows({day: [{"id": day, "body": "fine"}] for day in DAYS})
+    path = world.folder / "rows" / f"day={DAYS[0]}" / "part-0.parquet"
+    path.write_bytes(b"")
+    with pytest.raises(DatasetError, match="cannot be read") as caught:
+        world.run()
+    assert str(path) in str(caught.value)
+    with world.open() as shell:
+        steps = shell.steps()
+    assert {day: step for day, (step, _) in steps.items()} == dict.fromkeys(DAYS[1:], Step.DONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from batch_pipeline.errors import ProviderError, StoreError
+from batch_pipeline.errors import ProviderError, StoreError, Unreadable
 from batch_pipeline.model import ShardState
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.shards import Only
 from batch_pipeline_tests.pipeline.conftest import DAY
+from batch_pipeline_tests.providers.recording import recording
 from batch_pipeline_tests.world import World, rows, three_providers
 
 TARGETS = {
@@ -53,8 +55,9 @@ def test_what_is_not_the_whole_file_is_fetched_again_and_never_paid_again(
 
 
 def test_a_cut_file_is_kept_aside_once_and_its_shard_says_when_it_is_fetched_again(
-    world: World, job: BatchJob
+    world: World,
 ) -> None:
+    job = world.job()
     world.send(job)
     world.wait(60)
     world.sim.faults({"calls": [SHORT]})
@@ -253,3 +256,36 @@ def test_one_cut_file_holds_up_no_other_shard(world: World) -> None:
         world.sim.faults(None)
         assert shell.run([DAY])[DAY][1].counts.succeeded == 6
     assert world.sendings == {1}
+
+
+def test_strangers_of_odd_shape_blind_no_look_and_are_counted(world: World) -> None:
+    job = world.job()
+    world.sim.faults({"calls": [{"do": "strangers", "operation": "list"}]})
+    world.send(job)
+    with world.open(job) as shell:
+        seen = shell.watch()
+        assert (seen.looked, seen.odd) == (True, 2)
+        assert shell.run([DAY])[DAY][0] is Step.DONE
+    assert world.sendings == {1}
+
+
+def test_one_batch_of_ours_that_cannot_be_read_holds_up_no_other(world: World) -> None:
+    world.write_rows({DAY: rows(2)})
+    job = world.job(shard={"max_requests": 1})
+    made = {"created_at": int(world.at.timestamp()), "status": "validating"}
+    a, b = {**made, "id": "batch_a"}, {**made, "id": "batch_b"}
+    done = {**b, "status": "completed", "output_file_id": "file-b"}
+    answers = {
+        "POST /v1/files": [b'{"id":"file-1"}'],
+        "POST /v1/batches": [json.dumps(one).encode() for one in (a, b)],
+        "GET /v1/batches": [json.dumps({"data": [{"id": "batch_a"}, done]}).encode()],
+        "GET /v1/batches/batch_a": [b'{"id":"batch_a"}'],
+    }
+    with recording(answers) as (url, _):
+        world.env["OPENAI_BASE_URL"] = f"{url}/v1"
+        assert len(world.send(job).sent) == 2
+        with world.open(job) as shell:
+            with pytest.raises(Unreadable, match="look at batch batch_a failed"):
+                shell.watch()
+            states = {one.batch_id: one.state for one in shell.shards()}
+    assert states == {"batch_a": ShardState.SUBMITTED, "batch_b": ShardState.ENDED}

@@ -181,6 +181,22 @@ def test_a_month_of_mail_is_one_submission_and_every_row_is_accounted_for(
         assert (whole.requests, whole.attempts) == (1658, sent)
 
 
+def test_outcomes_without_what_is_billed_beside_tokens_land_and_nothing_is_sent(
+    world: World,
+) -> None:
+    world.run()
+    before = world.results()
+    [path] = (world.store.root / "outcomes" / "moods").glob("*.parquet")
+    lacking = ["service_tier", "extras", "annotations"]
+    pq.write_table(pq.read_table(path).drop_columns(lacking), path)
+    with world.open() as shell:
+        shell.collect([DAYS[0]])
+        assert shell.report([DAYS[0]]).total.unknown_cost == 0
+    world.run()
+    assert world.results() == before
+    assert world.sendings == {1}
+
+
 def test_outcomes_of_an_older_version_are_named_and_made_anew_from_the_raw_answers(
     world: World,
 ) -> None:

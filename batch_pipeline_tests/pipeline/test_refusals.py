@@ -285,9 +285,12 @@ def lose_results(world: World) -> None:
 def test_lost_results_are_said_and_paid_again_only_on_a_persons_word(world: World) -> None:
     world.send()
     lose_results(world)
-    step, _ = world.run()[DAY]
-    assert step is Step.BLOCKED
+    assert world.run()[DAY][0] is Step.WAIT
     with world.open() as shell:
+        for _ in range(9):  # it may be there again any hour
+            world.wait(3600)
+            shell.watch()
+            shell.collect([DAY])
         [lost] = shell.shards()
         assert lost.state is ShardState.FAILED
         assert "retry --lost" in str(lost.message)
@@ -321,6 +324,11 @@ def test_a_batch_that_is_gone_at_the_provider_is_given_time_and_then_reported(
         assert shell.shards()[0].state is ShardState.SUBMITTED
         world.wait(700)
         shell.watch()
+        assert shell.steps()[DAY][0] is Step.WAIT
+        assert "nothing is sent again" in str(shell.shards()[0].message)
+        for _ in range(6):
+            world.wait(2 * 3600)
+            shell.watch()
         assert shell.steps()[DAY][0] is Step.BLOCKED
         assert "retry --lost" in str(shell.shards()[0].message)
 
@@ -346,11 +354,11 @@ def test_a_batch_of_another_account_is_left_alone_and_said_so(world: World) -> N
 
 
 def test_a_batch_that_outlives_its_window_is_cancelled_and_its_rows_kept(world: World) -> None:
-    world.sim.faults({"batches": [{"do": "stall", "after": 0.6, "nth": 1}]})
+    stalled = {"do": "stall", "after": 0.6, "nth": 1}
+    world.sim.faults({"batches": [stalled, {"do": "stick", "at": "in_progress", "nth": 1}]})
     world.send()
     with world.open() as shell:
-        world.wait(30)
-        world.at += timedelta(hours=26)  # the provider's clock stands: it does not end the batch
+        world.wait(26 * 3600)
         shell.watch()
         assert world.sim.log("cancel")[0].effect == world.batches[0]
         shell.follow([DAY])

@@ -50,6 +50,15 @@ def test_a_kind_that_the_policy_does_not_name_is_not_sent_again(world: World) ->
     assert times(world)["r-002"] == 2
 
 
+def test_an_empty_answer_is_paid_once_and_goes_again_only_if_named(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "empty", "custom_id": "r-002*"}]})
+    assert world.run()[DAY][0] is Step.DONE
+    assert (world.became()["r/002"], world.sendings) == ("empty", {1})
+    world.sim.faults(None)
+    assert world.run(world.job(retry={"kinds": ["empty"]}))[DAY][1].counts.failed == 0
+    assert times(world)["r-002"] == 2
+
+
 def test_a_retry_by_hand_goes_beyond_the_policy_and_takes_only_what_is_named(
     world: World,
 ) -> None:

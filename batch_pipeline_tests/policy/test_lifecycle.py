@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_pipeline.model import (
+    TERMINAL,
     BatchProblem,
     Fault,
     Observation,
@@ -20,12 +21,16 @@ from batch_pipeline.model import (
     ShardState,
 )
 from batch_pipeline.policy.lifecycle import (
+    LONGEST_WINDOW,
     OVERDUE,
+    OVERDUE_ENDING,
     SETTLING,
     SETTLING_STOPPED,
+    STUCK,
     Step,
     Verdict,
     backoff,
+    cancel_pause,
     is_lost_for_good,
     is_out_of_credit,
     is_too_much,
@@ -159,6 +164,31 @@ def test_a_batch_that_outlived_its_window_is_cancelled_once() -> None:
     assert verdict(running, now=NOW + OVERDUE) is Verdict.WAIT
     assert verdict(running, now=late) is Verdict.CANCEL
     assert verdict(replace(running, status=RemoteStatus.ENDING), now=late) is Verdict.WAIT
+
+
+@pytest.mark.parametrize("status", [s for s in RemoteStatus if s not in TERMINAL])
+def test_every_status_that_is_no_end_has_one(status: RemoteStatus) -> None:
+    late = seen(status, expires_at=NOW)
+    assert verdict(late, now=NOW + OVERDUE_ENDING + timedelta(seconds=1)) is Verdict.CANCEL
+    assert verdict(late, now=NOW + STUCK + timedelta(seconds=1)) is Verdict.STUCK
+    windowless = replace(late, expires_at=None)
+    assert verdict(windowless, now=NOW + LONGEST_WINDOW) is Verdict.WAIT
+    assert verdict(windowless, now=NOW + timedelta(days=9)) is Verdict.STUCK
+    dateless = replace(windowless, created_at=datetime.fromtimestamp(0, UTC))
+    assert verdict(dateless, now=NOW) is Verdict.WAIT
+
+
+def test_our_own_clock_must_be_far_beyond_a_window_to_be_believed() -> None:
+    late = seen(RemoteStatus.RUNNING, expires_at=NOW)
+    two_days = NOW + timedelta(days=2)
+    assert verdict(late, now=two_days, sure=False) is Verdict.WAIT
+    assert verdict(late, now=two_days + timedelta(days=2), sure=False) is not Verdict.WAIT
+
+
+def test_a_stop_without_effect_is_asked_for_ever_less_often() -> None:
+    pauses = [cancel_pause(timedelta(minutes=n)) for n in (-5, 20, 300, 9999)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (timedelta(minutes=10), timedelta(hours=6))
 
 
 def test_a_full_queue_is_no_failure_of_the_rows() -> None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,14 +20,15 @@ COUNTS = st.none() | st.integers(0, 10**7)
 def test_every_range_of_input_tokens_has_one_row() -> None:
     table = columns.table(Prices(ON), [("openai", "gpt-5.4"), ("openai", "gpt-5.4")])
     assert table.schema == columns.SCHEMA
-    assert table["above"].to_pylist() == [-1, 272_000]
-    assert table["upto"].to_pylist() == [272_000, 2**62]
-    assert table["batch_input"].to_pylist() == [Decimal("1.25"), Decimal("2.5")]
+    served = table.filter(pc.equal(table["served"], "batch"))
+    assert served["above"].to_pylist() == [-1, 272_000]
+    assert served["upto"].to_pylist() == [272_000, 2**62]
+    assert served["paid_input"].to_pylist() == [Decimal("1.25"), Decimal("2.5")]
 
 
-def test_an_unknown_model_has_a_row_that_says_so() -> None:
-    (row,) = columns.table(Prices(ON), [("openai", "gpt-nope")]).to_pylist()
-    assert (row["source"], row["batch_input"], row["live_output"]) == ("unknown", None, None)
+def test_an_unknown_model_has_rows_that_say_so() -> None:
+    for row in columns.table(Prices(ON), [("openai", "gpt-nope")]).to_pylist():
+        assert (row["source"], row["paid_input"], row["live_output"]) == ("unknown", None, None)
 
 
 NAMES = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
@@ -49,10 +51,16 @@ def _costs(rows: list[tuple[int | None, ...]]) -> list[Decimal | None]:
     }
     with duckdb.connect() as con:
         con.register("prices", columns.table(Prices(ON, {"m": PRICE}), [("p", "m")]))
-        models = {"provider": ["p"] * len(rows), "model": ["m"] * len(rows)}
+        nothing = pa.array([None] * len(rows), pa.string())
+        models = {
+            "provider": ["p"] * len(rows),
+            "model": ["m"] * len(rows),
+            "service_tier": nothing,
+            "extras": nothing,
+        }
         con.register("rows", pa.table({**models, **counts, "ord": list(range(len(rows)))}))
         query = (
-            f"SELECT {columns.cost_sql('batch')} FROM {columns.join_sql('rows')} "  # noqa: S608 - ours
+            f"SELECT {columns.cost_sql('paid')} FROM {columns.join_sql('rows')} "  # noqa: S608 - ours
             "ORDER BY ord"
         )
         return [cost for (cost,) in con.execute(query).fetchall()]

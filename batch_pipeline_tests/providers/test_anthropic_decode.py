@@ -23,6 +23,7 @@ COLUMNS = [
         "output_tokens",
         "reasoning_tokens",
     ),
+    *("service_tier", "extras", "annotations"),
 ]
 USAGE = {
     "input_tokens": 16,
@@ -89,6 +90,7 @@ def test_an_answer_is_read_with_its_tokens_and_without_its_thoughts() -> None:
         "cache_write_1h_tokens": 200,
         "output_tokens": 5,
         "reasoning_tokens": 3,
+        "service_tier": "batch",
     }
 
 

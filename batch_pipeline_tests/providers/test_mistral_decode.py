@@ -19,6 +19,7 @@ COLUMNS = [
     *("position", "custom_id", "status", "failure", "error_code", "error_message", "text"),
     *("tool_calls", "embedding", "finish_reason", "model", "input_tokens", "cached_input_tokens"),
     *("cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens"),
+    *("service_tier", "extras", "annotations"),
 ]
 
 # As Mistral's own guide to batches prints them, the texts cut short.
@@ -127,12 +128,14 @@ def test_a_document_is_its_pages_with_blank_lines_between_and_no_tokens() -> Non
         "status": "succeeded",
         "text": "# Pixtral 12B\n\n## Abstract",
         "model": "mistral-ocr-2505-completion",
+        "extras": '{"ocr_pages":24}',
     }
 
 
 def test_an_empty_document_is_an_answer_and_no_pages_are_none() -> None:
-    empty = decoded(line({"model": "m", "pages": []}), OCR)
-    assert (empty["status"], empty["text"]) == ("succeeded", "")
+    blank = decoded(line({"model": "m", "pages": [{"index": 0, "markdown": ""}]}), OCR)
+    assert (blank["status"], blank["text"]) == ("succeeded", "")
+    assert decoded(line({"model": "m", "pages": []}), OCR)["failure"] == "empty"
     assert decoded(line({"model": "m"}), OCR)["failure"] == "unreadable"
 
 
@@ -265,8 +268,8 @@ def test_no_tool_calls_are_null(none: object) -> None:
         ("model_length", "truncated"),
         ("content_filter", "refused"),
         ("error", "errored"),
-        ("stop", None),
-        ("new", None),
+        ("stop", "empty"),
+        ("new", "empty"),
     ],
 )
 def test_a_finish_reason_can_spoil_an_answer_but_keeps_its_tokens(
@@ -303,7 +306,12 @@ def test_an_encoded_embedding_stays_as_it_came() -> None:
     assert "embedding" not in row
 
 
-@pytest.mark.parametrize("vector", [None, [], ["x"], [1, None], [1e300], {}, 5])
+@pytest.mark.parametrize("vector", [None, [], ""])
+def test_an_answer_without_a_vector_is_empty(vector: object) -> None:
+    assert decoded(embedded(vector), EMBEDDINGS)["failure"] == "empty"
+
+
+@pytest.mark.parametrize("vector", [["x"], [1, None], [1e300], {}, 5])
 def test_a_vector_with_a_hole_in_it_is_unreadable(vector: object) -> None:
     assert decoded(embedded(vector), EMBEDDINGS)["failure"] == "unreadable"
 
@@ -312,7 +320,8 @@ def test_a_moderation_is_its_first_result_as_json() -> None:
     result = {"categories": {"pii": True}, "category_scores": {"pii": 0.9}}
     row = decoded(line({"id": "m", "model": "mod", "results": [result, {}]}), MODERATIONS)
     assert (row["status"], json.loads(row["text"])) == ("succeeded", result)
-    for results in ([], None, [5]):
+    assert decoded(line({"model": "mod", "results": []}), MODERATIONS)["failure"] == "empty"
+    for results in (None, [5]):
         body = {"model": "mod", "results": results}
         assert decoded(line(body), MODERATIONS)["failure"] == "unreadable"
 

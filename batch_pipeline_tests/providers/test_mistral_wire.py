@@ -230,6 +230,14 @@ def test_ocr_reads_one_document_or_image(attached: object, document: object) -> 
     }
 
 
+def test_ocr_annotates_its_document_by_the_schema_of_the_job() -> None:
+    job = make(OCR, request={"images": [{"url": "a"}], "output_schema": LABEL})
+    known_to_sdk(job)
+    asked = body(job)["document_annotation_format"]
+    assert isinstance(asked, dict)
+    assert asked["type"] == "json_schema"
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -284,7 +292,6 @@ def test_a_parameter_that_is_not_taken_is_an_error_with_what_to_do(
         (EMBEDDINGS, {**PROMPT, "system": "s"}, "request.system"),
         (EMBEDDINGS, {"conversation": "c"}, "request.conversation"),
         (MODERATIONS, {**PROMPT, "output_schema": LABEL}, "request.output_schema"),
-        (OCR, {"images": [{"url": "a"}], "output_schema": LABEL}, "document_annotation_format"),
     ],
 )
 def test_a_feature_that_is_not_taken_is_an_error_with_what_to_do(

@@ -28,6 +28,7 @@ COLUMNS = [
         "output_tokens",
         "reasoning_tokens",
     ),
+    *("service_tier", "extras", "annotations"),
 ]
 CON = duckdb.connect()
 
@@ -120,7 +121,7 @@ def test_what_json_has_for_nothing_is_no_error(nothing: object) -> None:
 
 @pytest.mark.parametrize(
     ("finish", "kind"),
-    [("length", "truncated"), ("content_filter", "refused"), ("stop", None), ("new", None)],
+    [("length", "truncated"), ("content_filter", "refused"), ("stop", "empty"), ("new", "empty")],
 )
 def test_a_finish_reason_can_spoil_an_answer_but_keeps_its_tokens(
     finish: str, kind: str | None
@@ -279,7 +280,7 @@ def test_a_failed_or_cancelled_response_is_no_success() -> None:
 @pytest.mark.parametrize("items", [None, {}, [5], ["x"], [{"type": "message"}], [said(5)]])
 def test_odd_output_items_are_no_crash(items: object) -> None:
     body = {"status": "completed", "output": items}
-    assert decoded(line("a", body), RESPONSES)["status"] == "succeeded"
+    assert failure(line("a", body), RESPONSES) == "empty"
 
 
 def embedded(vector: object) -> bytes:
@@ -298,7 +299,14 @@ def test_an_encoded_embedding_stays_as_it_came() -> None:
     assert "embedding" not in row
 
 
-@pytest.mark.parametrize("vector", [None, [], ["x"], [1, None], [1e300], {}, 5])
+@pytest.mark.parametrize("vector", [None, [], ""])
+def test_an_answer_without_a_vector_is_empty(vector: object) -> None:
+    assert failure(embedded(vector), EMBEDDINGS) == "empty"
+    body = {"model": "e", "data": [], "usage": {"prompt_tokens": 3}}
+    assert failure(line("a", body), EMBEDDINGS) == "empty"
+
+
+@pytest.mark.parametrize("vector", [["x"], [1, None], [1e300], {}, 5])
 def test_a_vector_with_a_hole_in_it_is_unreadable(vector: object) -> None:
     assert failure(embedded(vector), EMBEDDINGS) == "unreadable"
 
@@ -310,7 +318,11 @@ def test_a_moderation_is_its_verdict_as_json() -> None:
     assert not [name for name in row if name.endswith("_tokens")]
 
 
-@pytest.mark.parametrize("results", [None, [], {}, [None], ["x"], 5])
+def test_a_moderation_of_nothing_is_empty() -> None:
+    assert failure(line("a", {"model": "omni", "results": []}), MODERATIONS) == "empty"
+
+
+@pytest.mark.parametrize("results", [None, {}, [None], ["x"], 5])
 def test_a_moderation_without_a_verdict_is_unreadable(results: object) -> None:
     assert failure(line("a", {"results": results}), MODERATIONS) == "unreadable"
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from batch_pipeline.errors import NotFound, SpecError, Unauthorized, Undecided, UsageError
+from batch_pipeline.errors import (
+    Ambiguous,
+    NotFound,
+    OtherApi,
+    SpecError,
+    Unauthorized,
+    Undecided,
+    UsageError,
+)
 from batch_pipeline.model import EMBEDDINGS, Limits, RemoteStatus
 from batch_pipeline.providers.capabilities import TOPICS
 from batch_pipeline.providers.openai import OpenAIClient
@@ -265,3 +274,69 @@ def test_a_batch_of_another_size_is_not_ours() -> None:
     with recording({"GET /v1/batches": [json.dumps(page).encode()]}) as (url, _):
         client = make_client(f"{url}/v1")
         assert client.find(make_shard(), since=LONG_AGO, known=NOTHING) is None
+
+
+TOGETHER = {"id": "batch_1", "job": {"id": "batch_1", "status": "VALIDATING"}, "warning": ""}
+
+
+@pytest.mark.parametrize(
+    ("listing", "why"),
+    [
+        (json.dumps([TOGETHER]).encode(), "another shape than OpenAI's.*it is a list"),
+        (json.dumps({"data": [{"job": {}}], "has_more": False}).encode(), "an object of job, with"),
+        (json.dumps({"jobs": []}).encode(), "it is an object of jobs"),
+        (b"<html>Welcome</html>", "another shape than OpenAI's"),
+        (None, "HTTP 404"),  # live calls only
+    ],
+)
+def test_a_service_of_another_dialect_is_refused_before_anything_is_created(
+    tmp_path: Path, listing: bytes | None, why: str
+) -> None:
+    answers = {
+        "POST /v1/files": [b'{"id":"file-1"}'],
+        "POST /v1/batches": [json.dumps(TOGETHER).encode()],
+    }
+    if listing is not None:
+        answers["GET /v1/batches"] = [listing]
+    with recording(answers) as (url, calls):
+        client = make_client(f"{url}/v1")
+        with pytest.raises(OtherApi, match=rf"^gateway: .*{why}.*Nothing was sent or billed"):
+            send(client, tmp_path, rows=1)
+    assert "POST /v1/batches" not in {call.what for call in calls}
+
+
+def test_a_service_whose_file_object_is_none_is_refused_at_once(tmp_path: Path) -> None:
+    odd = {"POST /v1/files": [b'{"file":{"id":"file-1"}}']}
+    with recording(odd) as (url, calls), pytest.raises(OtherApi, match="an object of file"):
+        make_client(f"{url}/v1").upload(write_lines(tmp_path), name="s-1")
+    assert len(calls) == 1
+
+
+def test_a_service_that_writes_times_as_text_is_understood(tmp_path: Path) -> None:
+    made = {**BATCH, "created_at": "2026-11-25T10:00:00.5Z"}
+    page = {"object": "list", "data": [made]}
+    answers = {
+        "POST /v1/files": [b'{"id":"file-1"}'],
+        "POST /v1/batches": [json.dumps(made).encode()],
+        "GET /v1/batches": [json.dumps(page).encode()],
+    }
+    with recording(answers) as (url, calls):
+        client = make_client(f"{url}/v1")
+        seen = send(client, tmp_path, rows=1)
+        assert send(client, tmp_path, rows=1) == seen
+        assert list(client.observe(since=LONG_AGO)) == [seen]
+    assert seen.created_at == datetime(2026, 11, 25, 10, tzinfo=UTC)
+    assert [call.what.partition("?")[0] for call in calls].count("GET /v1/batches") == 2
+
+
+def test_what_a_create_answered_is_named_and_looked_for_where_it_is_no_batch(
+    tmp_path: Path,
+) -> None:
+    answers = {
+        "POST /v1/files": [b'{"id":"file-1"}'],
+        "POST /v1/batches": [b'{"job":{"id":"batch_1"},"warning":"low credit"}'],
+        "GET /v1/batches": [b'{"data":[],"has_more":false}'],
+    }
+    told = pytest.raises(Ambiguous, match=r"an object of job, warning\)")
+    with recording(answers) as (url, _), told:
+        send(make_client(f"{url}/v1"), tmp_path, rows=1)

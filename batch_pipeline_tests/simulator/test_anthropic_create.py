@@ -84,7 +84,7 @@ def test_a_wrong_envelope_is_refused_in_the_real_words(
         (b'{"requests":[{"custom_id":"a","params":{"x":"\xff"}}]}', NO_JSON),
         (b"[]", "Input should be a valid dictionary"),
         (b"{}", "requests: Field required"),
-        (b'{"requests":[],"metadata":{}}', "metadata: Extra inputs are not permitted"),
+        (b'{"requests":[{}],"metadata":{}}', "metadata: Extra inputs are not permitted"),
     ],
 )
 def test_a_body_that_is_no_list_of_requests_is_refused(

@@ -86,7 +86,10 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "extra": ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
     "beta-field": ({"context_management": {}}, "context_management: Extra inputs are not"),
     "system": ({"system": 5}, "system: Input should be a valid list"),
-    "system-block": ({"system": [{"type": "image"}]}, "system.0: Input tag 'image'"),
+    "system-block": (
+        {"system": [{"type": "image", "text": "x"}]},
+        "system.0.type: Input should be 'text'",
+    ),
     "stop-blank": ({"stop_sequences": [" "]}, "stop_sequences: each stop sequence must contain"),
     "metadata": ({"metadata": {"run": "1"}}, "metadata.run: Extra inputs are not permitted"),
     "tier": ({"service_tier": "batch"}, "service_tier: Input should be 'auto' or 'standard_only'"),
@@ -156,7 +159,22 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
         {"output_config": {"x": 1}},
         "output_config.x: Extra inputs are not permitted",
     ),
-    "format": ({"output_config": {"format": {"type": "json"}}}, "output_config.format: Input tag"),
+    "format": (
+        {"output_config": {"format": {"type": "json", "schema": {}}}},
+        "output_config.format.type: Input should be 'json_schema'",
+    ),
+    "block-extra": (
+        {"messages": said({"type": "text", "text": "x", "name": "y"})},
+        "messages.0.content.0.text.name: Extra inputs are not permitted",
+    ),
+    "cache-extra": (
+        {
+            "system": [
+                {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "scope": "a"}}
+            ]
+        },
+        "system.0.cache_control.ephemeral.scope: Extra inputs are not permitted",
+    ),
     "no-schema": (
         {"output_config": {"format": {"type": "json_schema"}}},
         "output_config.format.schema: Field required",

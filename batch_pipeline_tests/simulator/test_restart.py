@@ -136,3 +136,12 @@ def test_a_batch_runs_by_itself_when_time_does() -> None:
         assert batch.status == "validating"
         sim.advance(5 * 3600)
         assert client.batches.retrieve(batch.id).status == "completed"
+
+
+def test_a_state_folder_that_it_makes_is_its_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Simulator(state_dir=tmp_path / "state"):
+            assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)

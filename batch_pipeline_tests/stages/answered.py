@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -125,6 +125,7 @@ class Returned:
     path: Path
     schema: dict[str, Any] | None = None
     endpoint: str = CHAT
+    codec: Callable[[str], str] = decode_sql
     outcomes: list[Path] = field(default_factory=list)
 
     def decode(  # noqa: PLR0913 - what tests vary
@@ -153,7 +154,7 @@ class Returned:
             shard=make_shard(name, attempt=attempt, requests=len(names)),
             requests=self.path / f"{name}.requests.parquet",
             files=files,
-            decode_sql=decode_sql(self.endpoint),
+            decode_sql=self.codec(self.endpoint),
             schema=self.schema,
             observation=observation,
             into=self.outcomes[-1],

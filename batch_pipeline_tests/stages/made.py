@@ -61,8 +61,8 @@ def write(path: Path, columns: Mapping[str, object], **options: int) -> Path:
     return path
 
 
-def opened(con: duckdb.DuckDBPyConnection, job: BatchJob) -> OpenedDataset:
-    return open_dataset(con, job.dataset, job.partitions)
+def opened(job: BatchJob) -> OpenedDataset:
+    return open_dataset(job.dataset, job.partitions)
 
 
 def make_aim(  # noqa: PLR0913 - what tests vary
@@ -100,7 +100,7 @@ def build(  # noqa: PLR0913 - what tests vary
         con,
         job=job,
         aims=aims or [make_aim(body=asked, limits=limits)],
-        selection=opened(con, job).select(partition),
+        selection=opened(job).select(partition),
         partition=partition,
         into=into,
     )

@@ -111,6 +111,15 @@ def test_an_unreadable_line_is_given_to_the_id_that_shows_through(
     assert (decoded.unreadable, decoded.unknown) == (1, 0)
 
 
+def test_an_empty_answer_keeps_its_line_and_is_no_duplicate_of_itself(back: Returned) -> None:
+    nothing = answer("row-0", None)
+    decoded = back.decode(ids(1), [nothing])
+    [row] = back.rows()
+    assert (row["failure"], row["raw"]) == ("empty", nothing.decode())
+    assert (row["error_code"], row["error_message"][-8:]) == ("reasoning", "See raw.")
+    assert (decoded.unreadable, decoded.duplicates, decoded.unknown_usage) == (0, 0, 0)
+
+
 def test_a_known_id_with_an_answer_of_unknown_shape_is_unreadable(back: Returned) -> None:
     odd = line("row-0", {"choices": "none"})
     back.decode(ids(1), [odd])

@@ -36,11 +36,11 @@ def partitions(kind: str, zone: str, around: datetime) -> Partitions:
     """A job's partitions from well before *around* to well after it."""
     first, last = (around + timedelta(days=days) for days in (-45, 45))
     if kind == "hourly":
-        first, last = (around + timedelta(days=days) for days in (-2, 2))
+        # on the full hour: where a zone had half hours, Dagster counts other starts from UTC's
+        full = around.replace(minute=0, second=0)
+        first, last = (full + timedelta(days=days) for days in (-2, 2))
     said = {"kind": kind, "column": "at", "timezone": zone}
-    pattern = Partitions.model_validate({**said, "start": "2000-01-01"}).key_format
-    if zone == "Australia/Lord_Howe":  # its half hours: Dagster counts other starts otherwise
-        first, last = first.replace(minute=0), last.replace(minute=0)
+    pattern = "%Y-%m-%d-%H:%M" if kind == "hourly" else "%Y-%m-%d"
     ends = {"start": first.strftime(pattern), "end": last.strftime(pattern)}
     return Partitions.model_validate(said | ends)
 

@@ -15,6 +15,9 @@ from batch_pipeline_tests.stages.answered import (
     Returned,
     answer,
     ids,
+    line,
+    make_observation,
+    message,
     not_run,
 )
 
@@ -112,6 +115,30 @@ def test_the_page_says_what_prices_it_used(back: Returned) -> None:
     assert "assumed_half" not in page
     assert "Simulated" not in page
     assert "| all | (not sent) | 1 | 0 | 1 |" in page
+
+
+def test_the_report_counts_unknown_costs_by_reason_and_prices_older_than_their_rows(
+    tmp_path: Path,
+) -> None:
+    back = Returned(tmp_path)
+    back.ask(ids(3))
+    seen = message()
+    searched = {**message(), "model": "gpt-4o-search-preview"}
+    lines = [line("row-0", {**seen, "service_tier": "scale"}), line("row-1", searched)]
+    served = line("row-2", {**seen, "service_tier": "default"})
+    back.decode(ids(3), [*lines, served], observation=make_observation())
+    back.land()
+    report = report_of(back)
+    because = {"chat web search: no dated price": 1, "served as scale: no dated price": 1}
+    assert (report.total.unknown_cost, report.total.unknown_because) == (2, because)
+    assert json.loads(report.to_json())["total"]["unknown_because"] == because
+    page = report.to_markdown()
+    assert "chat web search: no dated price (1)" in page
+    assert "- standard_price: the answer says that it was served as default" in page
+    assert report.total.older_price == 1
+    assert f"the oldest of {report.total.price_as_of}" in page
+    unknown = [row["cost_unknown"] for row in back.landed()]
+    assert unknown == ["served as scale: no dated price", "chat web search: no dated price", None]
 
 
 def test_a_simulated_report_says_so_first(back: Returned) -> None:

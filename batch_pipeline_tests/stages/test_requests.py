@@ -279,7 +279,7 @@ def test_long_texts_are_read_in_smaller_batches(tmp_path: Path) -> None:
     write(tmp_path / "x.parquet", rows)
     job = make_job(tmp_path / "x.parquet")
     with connected() as con:
-        selection = opened(con, job).select("all")
+        selection = opened(job).select("all")
         made = build(con, job, tmp_path / "out")
     assert reading.batch_rows(selection, ["id", "text"]) < 100
     assert made.requests == 600
@@ -292,7 +292,7 @@ def test_a_month_of_real_mail_is_built_whole(tmp_path: Path) -> None:
     prompt = "{{ date }} {{ subject|trim }}\n{{ body }}"
     job = make_job(MAIL, key="message_id", partitions=said, prompt=prompt)
     with connected() as con:
-        dataset = opened(con, job)
+        dataset = opened(job)
         days = dataset.partitions()
         made = [build(con, job, tmp_path / day, partition=day, limits=ROOMY) for day in days]
     assert (days[0], days[-1], len(days)) == ("2002-08-01", "2002-08-31", 31)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from batch_pipeline.model import FailureKind
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import Override
+from batch_pipeline.providers.mistral_decode import decode_sql as mistral_decode_sql
+from batch_pipeline.providers.mistral_facts import OCR
 from batch_pipeline.stages import results
 from batch_pipeline.stages.keys import RESULT_COLUMNS
 from batch_pipeline_tests.stages.answered import (
@@ -57,11 +59,31 @@ def test_results_have_their_columns_in_order_and_say_their_version(back: Returne
     back.land()
     schema = pq.read_schema(back.results)
     assert schema.names == ["id", *(name for name in RESULT_COLUMNS if name != "embedding")]
-    assert schema.metadata[b"batch_pipeline.results"] == b"2"
+    assert schema.metadata[b"batch_pipeline.results"] == b"3"
     assert schema.field("id").type == pa.int32()
     assert schema.field("cost_usd").type == pa.decimal128(18, 9)
     fields = {field.name: field.type for field in schema.field("output").type}
     assert fields == {"label": pa.string(), "count": pa.int64(), "score": pa.float64()}
+
+
+def test_what_ocr_says_of_a_document_lands_typed_by_the_schema_beside_its_text(
+    tmp_path: Path,
+) -> None:
+    total = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
+    back = Returned(tmp_path, total, OCR, codec=mistral_decode_sql)
+    back.ask(ids(2))
+    back.decode(ids(2), [scanned("row-0", '{"total": 12.5}'), scanned("row-1", '{"sum": 1}')])
+    back.land()
+    good, invalid = back.landed()
+    assert (good["output"], good["text"]) == ({"total": 12.5}, "# Bill")
+    assert json.loads(good["annotations"])["document"] == '{"total": 12.5}'
+    assert (invalid["failure"], invalid["text"]) == ("invalid", "# Bill")
+    assert invalid["annotations"] is not None
+
+
+def scanned(custom_id: str, annotation: str) -> bytes:
+    pages = [{"index": 0, "markdown": "# Bill", "images": []}]
+    return line(custom_id, {"model": "m", "pages": pages, "document_annotation": annotation})
 
 
 def test_an_answer_lands_typed(back: Returned) -> None:

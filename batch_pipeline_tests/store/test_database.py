@@ -13,11 +13,19 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.schema import CreateTable
 
 from batch_pipeline.errors import StoreError
+from batch_pipeline.model import Missed
 from batch_pipeline.store import database
 from batch_pipeline.store.database import Database
 from batch_pipeline.store.ledger import Ledger
 from batch_pipeline.store.tables import SCHEMA_VERSION, locks, meta, metadata
-from batch_pipeline_tests.store.factories import JOB, LEASE, NOON, make_shard
+from batch_pipeline_tests.store.factories import (
+    ACCOUNT,
+    JOB,
+    LEASE,
+    NOON,
+    make_observation,
+    make_shard,
+)
 
 
 def test_a_ledger_makes_its_folder_and_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
@@ -47,6 +55,34 @@ def test_a_ledger_of_another_version_is_refused_with_what_to_do(
         Ledger.open(url)
 
 
+SINCE_VERSION_2 = (
+    ("batches", "failed_as"),
+    ("accounts", "skew_seconds"),
+    *(("shards", name) for name in ("missed", "missed_since", "looks", "look_at", "doubted_at")),
+)
+
+
+def test_a_shard_that_version_2_gave_up_is_looked_at_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger.open(url) as first:
+        first.plan([make_shard(), make_shard("s2"), make_shard("s3")], now=NOON)
+        for shard_id in ("s1", "s3"):
+            seen = make_observation(f"batch_{shard_id}")
+            first.submitted(shard_id, observation=seen, account=ACCOUNT, run_id=None, now=NOON)
+        first.failed("s1", message="results are lost", now=NOON)
+        first.failed("s2", message="a line is too large", now=NOON)
+    with sqlite3.connect(tmp_path / "ledger.db") as old:
+        for table, column in SINCE_VERSION_2:
+            old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        old.execute("UPDATE meta SET schema_version = 2")
+    with Ledger.open(url) as upgraded:
+        given_up = upgraded.shard("s1")
+        assert (given_up.missed, given_up.missed_since) == (Missed.BATCH, NOON)
+        assert given_up.look_at == NOON
+        assert upgraded.shard("s2").look_at is None
+        assert [shard.shard_id for shard in upgraded.to_poll("openai")] == ["s1", "s3"]
+
+
 def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_all(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger.open(url) as first:
@@ -58,8 +94,8 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_all(tmp_p
             ("shards", "options"),
             ("shards", "canary"),
             ("batches", "results_until"),
-            ("batches", "failed_as"),
             ("partitions", "deferred"),
+            *SINCE_VERSION_2,
         ):
             old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         old.execute("UPDATE meta SET schema_version = 1")

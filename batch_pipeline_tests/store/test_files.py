@@ -118,7 +118,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "taken" / "by a folder").mkdir(parents=True)
-    with pytest.raises(OSError, match="taken"):
+    with pytest.raises(StoreError, match="taken cannot be written: Is a directory"):
         write_whole(tmp_path / "taken", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 

@@ -5,23 +5,62 @@ decoded one at a time.
 """
 
 import mmap
-import re
-from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    with_config,
+)
 from starlette.requests import Request
+from typing_extensions import TypedDict
 
-from batch_pipeline.simulator.anthropic.blocks import NEW_VERSION
 from batch_pipeline.simulator.anthropic.checks import SAMPLING
 from batch_pipeline.simulator.anthropic.prompts import cached_prefixes
+from batch_pipeline.simulator.anthropic.refusals import EXTRA, told
+from batch_pipeline.simulator.anthropic.wire import NEW_VERSION
 from batch_pipeline.simulator.calls import RefusedCallError
 from batch_pipeline.simulator.limits import Limits
 
-_PATTERN = "^[a-zA-Z0-9_-]{1,64}$"
-_LONGEST = 64
+_Plain: TypeAlias = str | int | float | bool | None
+_Raws: TypeAlias = list[msgspec.Raw] | dict[str, msgspec.Raw] | _Plain
+_Shape = TypeVar("_Shape")
 _SOME = 1 << 20
+
+
+class _Envelope(BaseModel):
+    """The whole body."""
+
+    # from attributes, as web frameworks validate: it words the complaint about what is no object
+    model_config = ConfigDict(
+        strict=True, extra="forbid", from_attributes=True, arbitrary_types_allowed=True
+    )
+    requests: list[msgspec.Raw]
+
+
+@lru_cache
+def _envelope(most: int) -> TypeAdapter[_Envelope]:
+    requests = Annotated[list[msgspec.Raw], Field(min_length=1, max_length=most)]
+    return TypeAdapter(create_model("Envelope", __base__=_Envelope, requests=requests))
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class _Entry(TypedDict):
+    """One request."""
+
+    custom_id: Annotated[str, Field(max_length=64, pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    params: dict[str, object]
+
+
+_ENTRY: TypeAdapter[_Entry] = TypeAdapter(_Entry)
 
 
 async def receive(request: Request, body: Path, most: int) -> None:
@@ -60,27 +99,13 @@ def split(body: Path, lines: Path, *, version: str, limits: Limits) -> list[str]
 
 def _requests(mapped: mmap.mmap, most: int) -> list[msgspec.Raw]:
     try:
-        top = msgspec.json.decode(mapped, type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError as error:
-        raise RefusedCallError(400, "Input should be a valid dictionary") from error
+        top = msgspec.json.decode(mapped, type=dict[str, msgspec.Raw] | list[msgspec.Raw] | _Plain)
+        fields: object = top
+        if isinstance(top, dict):
+            fields = top | {name: msgspec.json.decode(raw, type=_Raws) for name, raw in top.items()}
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _not_json(str(error)) from error
-    given = top.pop("requests", None)
-    for name in top:
-        raise RefusedCallError(400, f"{name}: Extra inputs are not permitted")
-    if given is None:
-        raise RefusedCallError(400, "requests: Field required")
-    try:
-        requests = msgspec.json.decode(given, type=list[msgspec.Raw])
-    except msgspec.ValidationError as error:
-        raise RefusedCallError(400, "requests: Input should be a valid list") from error
-    if not requests:
-        message = "requests: List should have at least 1 item after validation, not 0"
-        raise RefusedCallError(400, message)
-    if len(requests) > most:
-        message = f"requests: List should have at most {most} items after validation, not "
-        raise RefusedCallError(400, f"{message}{len(requests)}")
-    return requests
+    return _checked(_envelope(most), fields).requests
 
 
 class _Seen:
@@ -100,35 +125,19 @@ class _Seen:
             request = orjson.loads(encoded)
         except orjson.JSONDecodeError as error:
             raise _not_json(str(error)) from error
-        if not isinstance(request, dict):
-            raise RefusedCallError(400, f"{where}: Input should be a valid dictionary")
-        for message in self._flaws(request):
-            raise RefusedCallError(400, f"{where}.{message}")
-        custom_id, params = request["custom_id"], request["params"]
+        checked = _checked(_ENTRY, request, where)
+        custom_id, params = checked["custom_id"], checked["params"]
+        for name in SAMPLING if self._refuse_sampling else ():
+            if name in params:
+                raise RefusedCallError(400, f"{where}.params.{name}: {EXTRA}")
         if custom_id in self.custom_ids:
             message = "requests: custom_id's must be unique within a batch. Duplicate custom_id "
             raise RefusedCallError(400, f"{message}found: {custom_id}")
         self.custom_ids[custom_id] = None
-        line = {"custom_id": custom_id, "params": params}
+        line: dict[str, object] = {"custom_id": custom_id, "params": params}
         if b'"cache_control"' in encoded:
             line["cache_hits"] = self._cache_hits(params)
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-    def _flaws(self, request: dict[str, object]) -> Iterator[str]:
-        for name in ("custom_id", "params"):
-            if name not in request:
-                yield f"{name}: Field required"
-        yield from _custom_id_flaws(request["custom_id"])
-        params = request["params"]
-        if not isinstance(params, dict):
-            yield "params: Input should be a valid dictionary"
-        elif self._refuse_sampling:
-            for name in SAMPLING:
-                if name in params:
-                    yield f"params.{name}: Extra inputs are not permitted"
-        for name in request:
-            if name not in {"custom_id", "params"}:
-                yield f"{name}: Extra inputs are not permitted"
 
     def _cache_hits(self, params: dict[str, object]) -> int:
         prefixes = cached_prefixes(params)
@@ -140,13 +149,11 @@ class _Seen:
         return hits
 
 
-def _custom_id_flaws(custom_id: object) -> Iterator[str]:
-    if not isinstance(custom_id, str):
-        yield "custom_id: Input should be a valid string"
-    elif len(custom_id) > _LONGEST:
-        yield f"custom_id: String should have at most {_LONGEST} characters"
-    elif re.fullmatch(_PATTERN[1:-1], custom_id) is None:
-        yield f"custom_id: String should match pattern '{_PATTERN}'"
+def _checked(shape: TypeAdapter[_Shape], given: object, *where: str) -> _Shape:
+    try:
+        return shape.validate_python(given)
+    except ValidationError as error:
+        raise RefusedCallError(400, told(error, *where)) from None
 
 
 def _not_json(why: str) -> RefusedCallError:

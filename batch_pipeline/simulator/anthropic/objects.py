@@ -3,9 +3,12 @@
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
 
+from batch_pipeline.simulator.anthropic.refusals import told
 from batch_pipeline.simulator.calls import RefusedCallError
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.records import Batch
@@ -13,7 +16,8 @@ from batch_pipeline.simulator.reply import Reply
 
 NAME = "anthropic"
 RESULTS_LIFE = 29 * DAY  # after the batch was created
-_MOST, _USUAL = 1_000, 20
+_USUAL = 20
+_LIMIT: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=1, le=1_000)])
 
 
 def moment(seconds: float | None) -> str | None:
@@ -109,15 +113,10 @@ def list_reply(data: Sequence[dict[str, object]], *, more: bool) -> Reply:
 
 
 def _limit(text: str) -> int:
-    if not text.lstrip("-").isdigit():
-        message = "limit: Input should be a valid integer, unable to parse string as an integer"
-        raise RefusedCallError(400, message)
-    limit = int(text)
-    if limit < 1:
-        raise RefusedCallError(400, "limit: Input should be greater than or equal to 1")
-    if limit > _MOST:
-        raise RefusedCallError(400, f"limit: Input should be less than or equal to {_MOST}")
-    return limit
+    try:
+        return _LIMIT.validate_python(text)
+    except ValidationError as error:
+        raise RefusedCallError(400, told(error, "limit")) from None
 
 
 def _place(batches: Sequence[Batch], batch_id: str, name: str) -> int:

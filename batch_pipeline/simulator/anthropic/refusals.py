@@ -1,9 +1,13 @@
-"""What is wrong with one request: the rows that end as `errored`."""
+"""What is wrong with one request: the rows that end as `errored`, in pydantic's words."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from pydantic import ValidationError
+from pydantic_core import PydanticKnownError
+
 Params: TypeAlias = Mapping[str, object]
+EXTRA = PydanticKnownError("extra_forbidden").message()
 
 
 class RefusedRequestError(Exception):
@@ -19,64 +23,14 @@ class RefusedRequestError(Exception):
         self.message, self.kind, self.running = message, kind, running
 
 
-def missing(where: str) -> RefusedRequestError:
-    """A field that is required."""
-    return RefusedRequestError(f"{where}: Field required")
+def parts(within: Params, field: str) -> list[Params]:
+    """The objects in a list of objects; none in what is not given, or is a text instead."""
+    given = within.get(field)
+    return given if isinstance(given, list) else []
 
 
-def extra(where: str) -> RefusedRequestError:
-    """A field that nobody knows."""
-    return RefusedRequestError(f"{where}: Extra inputs are not permitted")
-
-
-def not_one_of(where: str, choices: tuple[str, ...]) -> RefusedRequestError:
-    """A value outside a closed list."""
-    *first, last = (f"'{choice}'" for choice in choices)
-    listed = f"{', '.join(first)} or {last}" if first else last
-    return RefusedRequestError(f"{where}: Input should be {listed}")
-
-
-def unknown_tag(where: str, tag: object, known: tuple[str, ...]) -> RefusedRequestError:
-    """A tagged object of a kind that nobody knows."""
-    if tag is None:
-        return RefusedRequestError(f"{where}.type: Field required")
-    listed = ", ".join(f"'{each}'" for each in known)
-    return RefusedRequestError(
-        f"{where}: Input tag '{tag}' found using 'type' does not match any of the expected tags: "
-        f"{listed}"
-    )
-
-
-def mapping(value: object, where: str) -> Params:
-    """The value as an object, or a refusal."""
-    if not isinstance(value, Mapping):
-        raise RefusedRequestError(f"{where}: Input should be a valid dictionary")
-    return value
-
-
-def items(value: object, where: str) -> list[object]:
-    """The value as a list, or a refusal."""
-    if not isinstance(value, list):
-        raise RefusedRequestError(f"{where}: Input should be a valid list")
-    return value
-
-
-def text(value: object, where: str) -> str:
-    """The value as a string, or a refusal."""
-    if not isinstance(value, str):
-        raise RefusedRequestError(f"{where}: Input should be a valid string")
-    return value
-
-
-def whole(value: object, where: str) -> int:
-    """The value as a whole number, or a refusal."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RefusedRequestError(f"{where}: Input should be a valid integer")
-    return value
-
-
-def number(value: object, where: str) -> float:
-    """The value as a number, or a refusal."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RefusedRequestError(f"{where}: Input should be a valid number")
-    return float(value)
+def told(error: ValidationError, *where: str) -> str:
+    """The first complaint as the service sends it: the place, a colon, pydantic's words."""
+    flaw = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, (*where, *flaw["loc"])))
+    return f"{place}: {flaw['msg']}" if place else flaw["msg"]

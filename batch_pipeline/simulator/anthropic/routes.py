@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from batch_pipeline.simulator.anthropic.batches import Batches
-from batch_pipeline.simulator.anthropic.blocks import NEW_VERSION
 from batch_pipeline.simulator.anthropic.lines import AnthropicLines, error_kind
 from batch_pipeline.simulator.anthropic.objects import NAME, moment, strangers_batch
+from batch_pipeline.simulator.anthropic.wire import NEW_VERSION
 from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.reply import Reply

@@ -21,7 +21,6 @@ _MAKERS: dict[str, Callable[[Body, str, int, str | None], Made]] = {
     "/v1/chat/moderations": make_chat_moderation,
     "/v1/ocr": make_ocr,
 }
-ENDPOINTS = tuple(_MAKERS)
 
 
 def make_body(

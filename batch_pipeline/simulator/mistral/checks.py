@@ -1,209 +1,241 @@
-"""The fields of request bodies: what each endpoint takes, and what is wrong with a value.
+"""The fields of request bodies: what each endpoint takes, and what is wrong with a line.
 
 A file is uploaded before anybody says for which endpoint, so a body is held against the endpoint
-that its fields suggest. Messages are worded like pydantic's, as the service's are.
+that its fields suggest. Like the service, pydantic finds what is wrong and says it.
 """
 
 import re
 from collections.abc import Mapping
+from typing import Annotated, Literal, Required, TypeAlias
 
-from batch_pipeline.simulator.mistral.messages import check_messages
-from batch_pipeline.simulator.mistral.values import (
-    Check,
-    FlawError,
-    any_of,
-    boolean,
-    check_fields,
-    free,
-    mapping,
-    number,
-    one_of,
-    text,
-    texts,
-    wrong_type,
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from batch_pipeline.simulator.mistral.talk import (
+    DocumentURLChunk,
+    FileChunk,
+    ImageURLChunk,
+    Talk,
+    Whole,
 )
 
 Body = Mapping[str, object]
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_CHOICES = ("auto", "none", "any", "required")
-_FUNCTION = {"name": text, "description": text, "parameters": mapping, "strict": boolean}
-_SCHEMA = {"name": text, "schema": mapping, "description": text, "strict": boolean}
-_DOCUMENT = {
-    "type": one_of("document_url", "image_url", "file"),
-    "document_url": text,
-    "document_name": text,
-    "image_url": any_of(str, dict),
-    "file_id": text,
+_Object: TypeAlias = dict[str, object]
+_strict = with_config(ConfigDict(strict=True, extra="forbid"))  # also holds for all that is within
+
+
+class _Function(TypedDict, total=False):
+    name: Required[str]
+    parameters: Required[_Object]
+    description: str | None
+    strict: bool | None
+
+
+class _Tool(TypedDict, total=False):
+    type: Literal["function"] | None
+    function: Required[_Function]
+
+
+class _Named(TypedDict):
+    name: str
+
+
+class ToolChoice(TypedDict, total=False):
+    """One tool that must be called."""
+
+    type: Literal["function"] | None
+    function: Required[_Named]
+
+
+class _JsonSchema(TypedDict, total=False):
+    name: Required[str]
+    schema: Required[_Object]
+    description: str | None
+    strict: bool | None
+
+
+class PlainFormat(TypedDict, total=False):
+    """Text, or JSON of any shape."""
+
+    type: Literal["text", "json_object"] | None
+    json_schema: _JsonSchema | None
+
+
+class SchemaFormat(TypedDict):
+    """JSON of one shape."""
+
+    type: Literal["json_schema"]
+    json_schema: _JsonSchema
+
+
+_Format: TypeAlias = PlainFormat | SchemaFormat
+
+
+@_strict
+class _Request(TypedDict, total=False):
+    model: str | None
+
+
+class _Sampling(_Request, total=False):
+    temperature: Annotated[float, Field(ge=0, le=1.5)] | None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None
+    max_tokens: Whole | None
+    min_tokens: Whole | None
+    stream: Literal[False] | None
+    stop: str | list[str] | None
+    random_seed: Whole | None
+    metadata: _Object | None
+    prompt_cache_key: str | None
+
+
+@_strict
+class ChatCompletionRequest(_Sampling, total=False):
+    """`/v1/chat/completions`."""
+
+    messages: Required[Talk]
+    response_format: _Format | None
+    tools: list[_Tool] | None
+    tool_choice: Literal["auto", "none", "any", "required"] | ToolChoice | None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None
+    repetition_penalty: Annotated[float, Field(ge=0)] | None
+    top_k: Whole | None
+    logprobs: bool | None
+    top_logprobs: Whole | None
+    prompt_logprobs: bool | None
+    top_prompt_logprobs: Whole | None
+    n: Annotated[int, Field(ge=1)] | None
+    prediction: _Object | None
+    parallel_tool_calls: bool | None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None
+    prompt_mode: Literal["reasoning"] | None
+    guardrails: object
+    service_tier: Literal["auto", "standard_only"] | None
+    safe_prompt: bool | None
+
+
+@_strict
+class FIMCompletionRequest(_Sampling, total=False):
+    """`/v1/fim/completions`."""
+
+    prompt: Required[str]
+    suffix: str | None
+
+
+_Texts: TypeAlias = str | Annotated[list[str], Field(min_length=1)]
+
+
+@_strict
+class EmbeddingRequest(_Request, total=False):
+    """`/v1/embeddings`."""
+
+    input: Required[_Texts]
+    metadata: _Object | None
+    output_dimension: Annotated[int, Field(ge=1)] | None
+    output_dtype: Literal["float", "int8", "uint8", "binary", "ubinary"] | None
+    encoding_format: Literal["float", "base64"] | None
+
+
+@_strict
+class ClassificationRequest(_Request, total=False):
+    """`/v1/moderations`."""
+
+    input: Required[_Texts]
+    metadata: _Object | None
+
+
+@_strict
+class ChatModerationRequest(_Request, total=False):
+    """`/v1/chat/moderations`."""
+
+    input: Required[Talk | Annotated[list[Talk], Field(min_length=1)]]
+    metadata: _Object | None
+
+
+@_strict
+class OCRRequest(_Request, total=False):
+    """`/v1/ocr`."""
+
+    id: str | None
+    document: Required[DocumentURLChunk | ImageURLChunk | FileChunk]
+    pages: str | list[object] | None
+    include_image_base64: bool | None
+    image_limit: Whole | None
+    image_min_size: Whole | None
+    bbox_annotation_format: _Format | None
+    document_annotation_format: _Format | None
+    document_annotation_prompt: str | None
+    table_format: Literal["markdown", "html"] | None
+    extract_header: bool | None
+    extract_footer: bool | None
+    include_blocks: bool | None
+    confidence_scores_granularity: Literal["word", "page", "block"] | None
+
+
+@_strict
+class BatchRequest(TypedDict, total=False):
+    """A line of a file."""
+
+    custom_id: str | None
+    body: Required[_Object]
+
+
+_LINE: TypeAdapter[BatchRequest] = TypeAdapter(BatchRequest)
+_BODIES: dict[str, TypeAdapter[object]] = {
+    "/v1/chat/completions": TypeAdapter(ChatCompletionRequest),
+    "/v1/embeddings": TypeAdapter(EmbeddingRequest),
+    "/v1/moderations": TypeAdapter(ClassificationRequest),
+    "/v1/chat/moderations": TypeAdapter(ChatModerationRequest),
+    "/v1/ocr": TypeAdapter(OCRRequest),
+    "/v1/fim/completions": TypeAdapter(FIMCompletionRequest),
 }
-
-
-def _tools(value: object, where: str) -> None:
-    if not isinstance(value, list):
-        raise wrong_type(where, list, value)
-    for number_, tool in enumerate(value):
-        at = f"{where}.{number_}"
-        check_fields(tool, at, {"type": one_of("function"), "function": _function}, ("function",))
-
-
-def _function(value: object, where: str) -> None:
-    check_fields(value, where, _FUNCTION, ("name", "parameters"))
-
-
-def _tool_choice(value: object, where: str) -> None:
-    if isinstance(value, Mapping):
-        named = {"type": one_of("function"), "function": _function_name}
-        check_fields(value, where, named, ("function",))
-        return
-    one_of(*_CHOICES)(value, where)
-
-
-def _function_name(value: object, where: str) -> None:
-    check_fields(value, where, {"name": text}, ("name",))
-
-
-def _response_format(value: object, where: str) -> None:
-    fields = {"type": one_of("text", "json_object", "json_schema"), "json_schema": _json_schema}
-    by_schema = isinstance(value, Mapping) and value.get("type") == "json_schema"
-    check_fields(value, where, fields, ("json_schema",) if by_schema else ())
-
-
-def _json_schema(value: object, where: str) -> None:
-    check_fields(value, where, _SCHEMA, ("name", "schema"))
-
-
-def _stop(value: object, where: str) -> None:
-    if not isinstance(value, str):
-        texts(value, where)
-
-
-def _input(value: object, where: str) -> None:
-    """Texts to embed or to moderate, or one or many conversations."""
-    if isinstance(value, str):
-        return
-    if not isinstance(value, list) or not value:
-        raise wrong_type(where, list, value)
-    if isinstance(value[0], str):
-        texts(value, where)
-        return
-    for number_, each in enumerate(value if isinstance(value[0], list) else [value]):
-        check_messages(each, f"{where}.{number_}")
-
-
-def _document(value: object, where: str) -> None:
-    check_fields(value, where, _DOCUMENT, ())
-    if isinstance(value, Mapping) and not {"document_url", "image_url", "file_id"} & set(value):
-        raise FlawError(f"{where}.document_url", "Field required", "missing", value)
-
-
-def _no_stream(value: object, where: str) -> None:
-    boolean(value, where)
-    if value:
-        raise FlawError(where, "Input should be False", "literal_error", value)
-
-
-_SAMPLING: dict[str, Check] = {
-    "model": text,
-    "temperature": number(0, 1.5),
-    "top_p": number(0, 1),
-    "max_tokens": number(0, None, whole=True),
-    "min_tokens": number(0, None, whole=True),
-    "stream": _no_stream,
-    "stop": _stop,
-    "random_seed": number(0, None, whole=True),
-    "metadata": mapping,
-    "prompt_cache_key": text,
-}
-_CHAT: dict[str, Check] = _SAMPLING | {
-    "messages": check_messages,
-    "response_format": _response_format,
-    "tools": _tools,
-    "tool_choice": _tool_choice,
-    "presence_penalty": number(-2, 2),
-    "frequency_penalty": number(-2, 2),
-    "repetition_penalty": number(0, None),
-    "top_k": number(0, None, whole=True),
-    "logprobs": boolean,
-    "top_logprobs": number(0, None, whole=True),
-    "prompt_logprobs": boolean,
-    "top_prompt_logprobs": number(0, None, whole=True),
-    "n": number(1, None, whole=True),
-    "prediction": mapping,
-    "parallel_tool_calls": boolean,
-    "reasoning_effort": one_of(*_EFFORTS),
-    "prompt_mode": one_of("reasoning"),
-    "guardrails": free,
-    "service_tier": one_of("auto", "standard_only"),
-    "safe_prompt": boolean,
-}
-_EMBEDDINGS: dict[str, Check] = {
-    "model": text,
-    "input": _input,
-    "metadata": mapping,
-    "output_dimension": number(1, None, whole=True),
-    "output_dtype": one_of("float", "int8", "uint8", "binary", "ubinary"),
-    "encoding_format": one_of("float", "base64"),
-}
-_MODERATION: dict[str, Check] = {"model": text, "input": _input, "metadata": mapping}
-_OCR: dict[str, Check] = {
-    "model": text,
-    "id": text,
-    "document": _document,
-    "pages": any_of(str, list),
-    "include_image_base64": boolean,
-    "image_limit": number(0, None, whole=True),
-    "image_min_size": number(0, None, whole=True),
-    "bbox_annotation_format": _response_format,
-    "document_annotation_format": _response_format,
-    "document_annotation_prompt": text,
-    "table_format": one_of("markdown", "html"),
-    "extract_header": boolean,
-    "extract_footer": boolean,
-    "include_blocks": boolean,
-    "confidence_scores_granularity": one_of("word", "page", "block"),
-}
-_FIELDS: dict[str, tuple[str, dict[str, Check], str]] = {
-    "/v1/chat/completions": ("ChatCompletionRequest", _CHAT, "messages"),
-    "/v1/embeddings": ("EmbeddingRequest", _EMBEDDINGS, "input"),
-    "/v1/moderations": ("ClassificationRequest", _MODERATION, "input"),
-    "/v1/chat/moderations": ("ChatModerationRequest", _MODERATION, "input"),
-    "/v1/ocr": ("OCRRequest", _OCR, "document"),
-    "/v1/fim/completions": (
-        "FIMCompletionRequest",
-        _SAMPLING | {"prompt": text, "suffix": text},
-        "prompt",
-    ),
-}
-ENDPOINTS = tuple(_FIELDS)
 _NOT_SIMULATED = re.compile("^(inputs|file|file_url|file_id)$")
+_MORE = "    For further information visit "
 
 
 def flaw_of(request: object) -> str | None:
     """What is wrong with a line of a file, whichever endpoint it may be for."""
     try:
-        check_fields(request, "", {"custom_id": text, "body": mapping}, ("body",))
-        body = request["body"] if isinstance(request, Mapping) else None
-    except FlawError as flaw:
-        return flaw.told("BatchRequest")
-    return body_flaw(suggested(body), body) if isinstance(body, Mapping) else None
+        body = _LINE.validate_python(request)["body"]
+    except ValidationError as error:
+        return _told(error)
+    return body_flaw(suggested(body), body)
 
 
 def body_flaw(endpoint: str | None, body: Body) -> str | None:
     """What is wrong with a body at an endpoint; nothing is known of the endpoint None."""
     if endpoint is None:
         return None
-    title, fields, needed = _FIELDS[endpoint]
     try:
-        check_fields(body, "", fields, (needed,))
-    except FlawError as flaw:
-        return flaw.told(title)
+        _BODIES[endpoint].validate_python(body)
+    except ValidationError as error:
+        return _told(error)
     return None
 
 
 def suggested(body: Body) -> str | None:
     """The endpoint that a body seems to be for."""
-    for endpoint in ("/v1/chat/completions", "/v1/ocr", "/v1/fim/completions", "/v1/embeddings"):
-        if _FIELDS[endpoint][2] in body:
+    for field, endpoint in _TELLING.items():
+        if field in body:
             return endpoint
+    if "input" in body:
+        return "/v1/chat/moderations" if _is_talk(body["input"]) else "/v1/embeddings"
     if any(map(_NOT_SIMULATED.match, body)):
         return None
     return "/v1/chat/completions"
+
+
+_TELLING = {
+    "messages": "/v1/chat/completions",
+    "document": "/v1/ocr",
+    "prompt": "/v1/fim/completions",
+}
+
+
+def _is_talk(given: object) -> bool:
+    return isinstance(given, list) and bool(given) and isinstance(given[0], dict | list)
+
+
+def _told(error: ValidationError) -> str:
+    """The complaint on one line, as the service sends it: without pydantic's links."""
+    return " ".join(line for line in str(error).split("\n") if not line.startswith(_MORE))

@@ -3,23 +3,23 @@
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Annotated, BinaryIO, Literal
 
 import orjson
 from msgspec.structs import replace
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from batch_pipeline.simulator.calls import RefusedCallError, check_lag
 from batch_pipeline.simulator.engine import Engine
-from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.mistral.checks import flaw_of
 from batch_pipeline.simulator.mistral.lines import RESULT
 from batch_pipeline.simulator.mistral.objects import (
     NAME,
     ToldError,
-    field_error,
+    checked,
     flag,
     page_of,
     seconds,
@@ -36,10 +36,20 @@ _SAMPLES = {
     "ocr": "pretrain",
     "agentic_safety": "pretrain",
 }
-_PURPOSES = tuple(purpose for purpose in _SAMPLES if purpose != RESULT)
-_VISIBILITIES = ("workspace", "user")
 _MALFORMED = "Chat too large or missing. Format your file using newline delimited JSON"
 _SEE = "You can view supported formats here: https://docs.mistral.ai/capabilities/batch."
+
+
+class _Form(BaseModel):
+    """The fields of an upload."""
+
+    file: str
+    purpose: Literal["batch", "fine-tune", "ocr", "agentic_safety"] = "fine-tune"
+    visibility: Literal["workspace", "user"] = "workspace"
+    expiry: Annotated[int, Field(ge=1)] | None = None  # hours
+
+
+_FORM = TypeAdapter(_Form)
 
 
 class Files:
@@ -57,27 +67,24 @@ class Files:
 
     async def _keep(self, form: FormData, now: float) -> StoredFile:
         part = form.get("file")
-        if not isinstance(part, UploadFile):
-            raise field_error(("body", "file"), "missing", "Field required", None)
-        purpose = _chosen(form, "purpose", _PURPOSES, "fine-tune")
-        visibility = _chosen(form, "visibility", _VISIBILITIES, "workspace")
-        expiry = _expiry(form.get("expiry"))
+        asked = _asked(form)
+        assert isinstance(part, UploadFile)  # noqa: S101 - checked; this tells the type checker
         self._check_size(part.size or 0)
         lines = None
-        if purpose == "batch":
+        if asked.purpose == "batch":
             lines = await run_in_threadpool(self._checked, part.file)
-        life = expiry or self._engine.limits.mistral_files_days * DAY
+        hours = asked.expiry or self._engine.limits.mistral_files_days * 24
         file = StoredFile(
             id=str(uuid.uuid4()),
             dialect=NAME,
             filename=part.filename or "",
-            purpose=purpose,
+            purpose=asked.purpose,
             bytes=part.size or 0,
             created_at=now,
-            expires_at=now + life,
+            expires_at=now + hours * 3600,
             num_lines=lines,
-            visibility=visibility,
-            expiry_asked=expiry is not None,
+            visibility=asked.visibility,
+            expiry_asked=asked.expiry is not None,
             signature=signature(),
         )
         await run_in_threadpool(self._copy, part.file, file.id)
@@ -207,22 +214,14 @@ def _is_wanted(file: StoredFile, request: Request) -> bool:
     return query.get("search", "").lower() in file.filename.lower()
 
 
-def _chosen(form: FormData, name: str, allowed: tuple[str, ...], usual: str) -> str:
-    given = form.get(name, usual)
-    if not isinstance(given, str) or given not in allowed:
-        values = " or ".join(f"'{value}'" for value in allowed)
-        raise field_error(("body", name), "enum", f"Input should be {values}", str(given))
-    return given
-
-
-def _expiry(given: object) -> int | None:
-    """The seconds of an expiry in hours."""
-    if given is None or given == "":
-        return None
-    if not isinstance(given, str) or not given.isdecimal() or int(given) < 1:
-        message = "Input should be greater than or equal to 1"
-        raise field_error(("body", "expiry"), "greater_than_equal", message, str(given))
-    return int(given) * 3600
+def _asked(form: FormData) -> _Form:
+    """The form, its file by name; a field that is left blank counts as not given."""
+    fields = {name: value for name, value in form.items() if isinstance(value, str) and value}
+    fields.pop("file", None)
+    part = form.get("file")
+    if isinstance(part, UploadFile):
+        fields["file"] = part.filename or ""
+    return checked(_FORM, fields, "body")
 
 
 def lines_of(source: BinaryIO) -> Iterator[bytes]:

@@ -2,9 +2,11 @@
 
 import uuid
 from datetime import UTC, datetime
+from typing import Literal, TypeAlias
 
 import orjson
 from msgspec.structs import replace
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -14,7 +16,7 @@ from batch_pipeline.simulator.faults import EmptyErrorId, IgnoreCancels
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.mistral.objects import (
     NAME,
-    field_error,
+    checked,
     flag,
     owner_of,
     page_of,
@@ -26,7 +28,16 @@ from batch_pipeline.simulator.mistral.wishes import read_wish
 from batch_pipeline.simulator.records import Batch
 from batch_pipeline.simulator.reply import Reply
 
-_STATUS = {
+_Status: TypeAlias = Literal[
+    "QUEUED",
+    "RUNNING",
+    "SUCCESS",
+    "FAILED",
+    "TIMEOUT_EXCEEDED",
+    "CANCELLATION_REQUESTED",
+    "CANCELLED",
+]
+_STATUS: dict[str, _Status] = {
     "validating": "QUEUED",
     "in_progress": "RUNNING",
     "finalizing": "RUNNING",
@@ -36,6 +47,9 @@ _STATUS = {
     "cancelling": "CANCELLATION_REQUESTED",
     "cancelled": "CANCELLED",
 }
+_STATUSES: TypeAdapter[list[_Status]] = TypeAdapter(list[_Status])
+_ORDER: TypeAdapter[str] = TypeAdapter(Literal["created", "-created"])
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(datetime)
 
 
 class Jobs:
@@ -192,28 +206,15 @@ def _created_after(request: Request) -> float:
     text = request.query_params.get("created_after")
     if text is None:
         return 0.0
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        message = "Input should be a valid datetime"
-        where = ("query", "created_after")
-        raise field_error(where, "datetime_from_date_parsing", message, text) from None
+    moment = checked(_MOMENT, text, "query", "created_after")
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _statuses(request: Request) -> set[str]:
-    wanted = request.query_params.getlist("status")
-    for number, status in enumerate(wanted):
-        if status not in _STATUS.values():
-            known = ", ".join(f"'{name}'" for name in dict.fromkeys(_STATUS.values()))
-            where = ("query", "status", str(number))
-            raise field_error(where, "enum", f"Input should be {known}", status)
+    wanted = checked(_STATUSES, request.query_params.getlist("status"), "query", "status")
     return set(wanted)
 
 
 def _newest_first(request: Request) -> bool:
-    order = request.query_params.get("order_by", "-created")
-    if order not in {"created", "-created"}:
-        message = "Input should be 'created' or '-created'"
-        raise field_error(("query", "order_by"), "enum", message, order)
-    return order == "-created"
+    given = request.query_params.get("order_by", "-created")
+    return checked(_ORDER, given, "query", "order_by") == "-created"

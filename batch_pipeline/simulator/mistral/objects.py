@@ -4,8 +4,9 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from batch_pipeline.simulator.calls import RefusedCallError
@@ -13,8 +14,13 @@ from batch_pipeline.simulator.records import Batch, StoredFile
 
 NAME = "mistral"
 _MARK = "facade00"  # job ids begin with it: a real one does so once in four billion
-_PAGE = 100
+_MOST = 100
+_UUID: TypeAdapter[uuid.UUID] = TypeAdapter(uuid.UUID)
+_PLACE: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
+_SIZE: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=1, le=_MOST)])
+_FLAG: TypeAdapter[bool] = TypeAdapter(bool)
 Item = TypeVar("Item", StoredFile, Batch)
+Given = TypeVar("Given")
 
 
 class ToldError(RefusedCallError):
@@ -25,19 +31,26 @@ class ToldError(RefusedCallError):
         self.body = body
 
 
-def field_error(where: tuple[str, ...], kind: str, message: str, given: object) -> ToldError:
-    """A 422 about one field, in the web framework's own shape."""
-    flaw = {"type": kind, "loc": list(where), "msg": message, "input": given}
-    return ToldError(422, {"detail": [flaw]})
+def checked(shape: TypeAdapter[Given], given: object, *where: str) -> Given:
+    """What was given, read; or a 422 that says what is wrong, in the web framework's own shape."""
+    try:
+        return shape.validate_python(given)
+    except ValidationError as error:
+        flaws = [
+            {
+                "type": flaw["type"],
+                "loc": [*where, *flaw["loc"]],
+                "msg": flaw["msg"],
+                "input": flaw["input"],
+            }
+            for flaw in error.errors(include_url=False, include_context=False)
+        ]
+        raise ToldError(422, {"detail": flaws}) from None
 
 
 def uuid_of(given: object, *where: str) -> str:
     """The id in its usual spelling; whatever is no UUID is refused."""
-    try:
-        return str(uuid.UUID(str(given)))
-    except ValueError:
-        message = "Input should be a valid UUID, invalid character or length"
-        raise field_error(where, "uuid_parsing", message, given) from None
+    return str(checked(_UUID, given, *where))
 
 
 def job_id() -> str:
@@ -72,29 +85,12 @@ def seconds(moment: float | None) -> int | None:
 
 def page_of(items: list[Item], request: Request) -> list[Item]:
     """The page that the query asks for; pages count from 0."""
-    page = _whole(request, "page", 0, 0, None)
-    size = _whole(request, "page_size", _PAGE, 1, _PAGE)
+    query = request.query_params
+    page = checked(_PLACE, query.get("page", 0), "query", "page")
+    size = checked(_SIZE, query.get("page_size", _MOST), "query", "page_size")
     return items[page * size : (page + 1) * size]
 
 
 def flag(request: Request, name: str, *, usual: bool) -> bool:
     """A yes or no of the query."""
-    text = request.query_params.get(name, str(usual)).lower()
-    if text not in {"true", "false", "1", "0"}:
-        message = "Input should be a valid boolean, unable to interpret input"
-        raise field_error(("query", name), "bool_parsing", message, text)
-    return text in {"true", "1"}
-
-
-def _whole(request: Request, name: str, usual: int, low: int, high: int | None) -> int:
-    text = request.query_params.get(name, str(usual))
-    if not text.lstrip("-").isdecimal():
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        raise field_error(("query", name), "int_parsing", message, text)
-    if int(text) < low:
-        message = f"Input should be greater than or equal to {low}"
-        raise field_error(("query", name), "greater_than_equal", message, text)
-    if high is not None and int(text) > high:
-        message = f"Input should be less than or equal to {high}"
-        raise field_error(("query", name), "less_than_equal", message, text)
-    return int(text)
+    return checked(_FLAG, request.query_params.get(name, usual), "query", name)

@@ -26,9 +26,9 @@ class Planner:
 
     def plan(self, wish: Wish, owner: str) -> Batch:
         """Find the input, count it, and put the job into the clockwork."""
-        inputs = [self._input(file_id) for file_id in wish.input_files]
+        inputs = [self._input(file_id) for file_id in wish.file_ids]
         self._check_model(wish)
-        total = sum(file.num_lines or 0 for file in inputs) + len(wish.requests)
+        total = sum(file.num_lines or 0 for file in inputs) + len(wish.requests or ())
         now = self._engine.clock.now()
         job = Batch(
             id=job_id(),
@@ -44,7 +44,7 @@ class Planner:
             model=wish.model,
             total=total,
             owner=owner,
-            input_files=wish.input_files,
+            input_files=wish.file_ids,
         )
         with self._state.transaction():
             self._check_room(total)
@@ -91,7 +91,7 @@ class Planner:
         """One blob of several files, or of the requests in the call itself."""
         blob = self._state.blob(job.id)
         with blob.open("wb") as work:
-            for request in wish.requests:
+            for request in wish.requests or ():
                 work.write(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
             for file in inputs:
                 with self._state.blob(file.id).open("rb") as source:

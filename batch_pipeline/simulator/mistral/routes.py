@@ -13,7 +13,7 @@ from batch_pipeline.simulator.mistral.files import Files
 from batch_pipeline.simulator.mistral.jobs import Jobs, strangers_job
 from batch_pipeline.simulator.mistral.lines import MistralLines
 from batch_pipeline.simulator.mistral.objects import NAME, ToldError, uuid_of
-from batch_pipeline.simulator.mistral.wishes import input_files
+from batch_pipeline.simulator.mistral.wishes import check_input_files
 from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -38,7 +38,7 @@ class MistralFace(Face):
         elif request.method == "POST" and request.url.path.endswith("/batch/jobs"):
             body = _loaded(await request.body())
             if isinstance(body, dict):
-                input_files(body)
+                check_input_files(body)
 
     def check_key(self, headers: Mapping[str, str]) -> None:
         """Any key is good unless it contains `invalid`."""

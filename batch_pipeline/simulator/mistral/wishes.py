@@ -1,144 +1,82 @@
-"""The body of a job's creation, checked field by field."""
+"""The body of a job's creation."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal, TypeAlias
+from uuid import UUID
 
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from batch_pipeline.simulator.calls import RefusedCallError
 from batch_pipeline.simulator.limits import Limits
-from batch_pipeline.simulator.mistral.bodies import ENDPOINTS
 from batch_pipeline.simulator.mistral.checks import flaw_of
 from batch_pipeline.simulator.mistral.files import invalid_file
-from batch_pipeline.simulator.mistral.objects import field_error, uuid_of
+from batch_pipeline.simulator.mistral.objects import ToldError, checked
 
-_KEYS = frozenset(
-    ["input_files", "requests", "endpoint", "model", "agent_id", "metadata", "timeout_hours"]
-)
-_MAX_HOURS = 168
-_MAX_KEY = 32
-_MAX_VALUE = 512
+_Key: TypeAlias = Annotated[str, Field(min_length=1, max_length=32)]
+_Files: TypeAlias = list[Annotated[UUID, Field(strict=False)]] | None  # JSON has no UUIDs
+_Value: TypeAlias = Annotated[str, Field(min_length=1, max_length=512)]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(BaseModel):
     """What a job shall be."""
 
-    endpoint: str
-    input_files: tuple[str, ...]
-    requests: tuple[Mapping[str, object], ...]
-    model: str | None
-    agent_id: str | None
-    metadata: dict[str, str] | None
-    timeout_hours: int
+    # from attributes, as web frameworks validate: it words the complaint about what is no object
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", from_attributes=True)
+
+    endpoint: Literal[
+        "/v1/chat/completions",
+        "/v1/fim/completions",
+        "/v1/embeddings",
+        "/v1/moderations",
+        "/v1/chat/moderations",
+        "/v1/ocr",
+    ]
+    input_files: _Files = None
+    requests: list[object] | None = None
+    model: str | None = None
+    agent_id: str | None = None
+    metadata: dict[_Key, _Value] | None = None
+    timeout_hours: Annotated[int, Field(ge=1, lt=168)] = 24
+
+    @property
+    def file_ids(self) -> tuple[str, ...]:
+        """The ids of the input files in their usual spelling."""
+        return tuple(map(str, self.input_files or ()))
+
+
+_WISH = TypeAdapter(Wish)
+_INPUT_FILES: TypeAdapter[object] = TypeAdapter(_Files)
 
 
 def read_wish(content: bytes, limits: Limits) -> Wish:
-    """The wish in a request body; raises for the first field that is wrong."""
-    body = _object(content)
-    for name in body:
-        if name not in _KEYS:
-            message = "Extra inputs are not permitted"
-            raise field_error(("body", name), "extra_forbidden", message, body[name])
-    wish = Wish(
-        endpoint=_endpoint(body),
-        input_files=input_files(body),
-        requests=_requests(body, limits),
-        model=_text(body, "model"),
-        agent_id=_text(body, "agent_id"),
-        metadata=_metadata(body.get("metadata")),
-        timeout_hours=_hours(body),
-    )
-    if bool(wish.input_files) == bool(wish.requests):
-        raise RefusedCallError(422, "Exactly one of input_files and requests must be given.")
-    return wish
-
-
-def input_files(body: Mapping[str, object]) -> tuple[str, ...]:
-    """The ids of the input files; an id that is no UUID is refused."""
-    given = body.get("input_files")
-    if given is None:
-        return ()
-    if not isinstance(given, list):
-        where = ("body", "input_files")
-        raise field_error(where, "list_type", "Input should be a valid list", given)
-    return tuple(
-        uuid_of(each, "body", "input_files", str(place)) for place, each in enumerate(given)
-    )
-
-
-def _object(content: bytes) -> dict[str, object]:
+    """The wish in a request body."""
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise field_error(("body", "0"), "json_invalid", "JSON decode error", {}) from error
-    if not isinstance(body, dict):
-        message = "Input should be a valid dictionary or object to extract fields from"
-        raise field_error(("body",), "model_attributes_type", message, body)
-    return body
-
-
-def _endpoint(body: Mapping[str, object]) -> str:
-    given, where = body.get("endpoint"), ("body", "endpoint")
-    if given is None:
-        raise field_error(where, "missing", "Field required", dict(body))
-    if not isinstance(given, str) or given not in ENDPOINTS:
-        known = ", ".join(f"'{endpoint}'" for endpoint in ENDPOINTS)
-        raise field_error(where, "enum", f"Input should be {known}", given)
-    return given
-
-
-def _requests(body: Mapping[str, object], limits: Limits) -> tuple[Mapping[str, object], ...]:
-    given, where = body.get("requests"), ("body", "requests")
-    if given is None:
-        return ()
-    if not isinstance(given, list):
-        raise field_error(where, "list_type", "Input should be a valid list", given)
-    most = limits.mistral_max_inline_requests
-    if len(given) > most:
-        message = f"List should have at most {most} items after validation, not {len(given)}"
-        raise field_error(where, "too_long", message, len(given))
-    flaws = [(number, flaw_of(each)) for number, each in enumerate(given, 1)]
+        flaw = {"type": "json_invalid", "loc": ["body", 0], "msg": "JSON decode error", "input": {}}
+        raise ToldError(422, {"detail": [flaw]}) from error
+    wish = checked(_WISH, body, "body")
+    requests = checked(_inline(limits.mistral_max_inline_requests), wish.requests or [], *_INLINE)
+    if bool(wish.input_files) == bool(requests):
+        raise RefusedCallError(422, "Exactly one of input_files and requests must be given.")
+    flaws = [(number, flaw_of(each)) for number, each in enumerate(requests, 1)]
     errors: list[dict[str, object]] = [
         {"message": flaw, "line_number": number} for number, flaw in flaws if flaw is not None
     ]
     if errors:
         raise invalid_file(len(errors), errors[: limits.mistral_errors_listed])
-    return tuple(given)
+    return wish
 
 
-def _text(body: Mapping[str, object], name: str) -> str | None:
-    given = body.get(name)
-    if given is not None and not isinstance(given, str):
-        raise field_error(("body", name), "string_type", "Input should be a valid string", given)
-    return given
+def check_input_files(body: dict[str, object]) -> None:
+    """Refuse ids of input files that are no UUIDs."""
+    checked(_INPUT_FILES, body.get("input_files"), "body", "input_files")
 
 
-def _hours(body: Mapping[str, object]) -> int:
-    given, where = body.get("timeout_hours", 24), ("body", "timeout_hours")
-    if isinstance(given, bool) or not isinstance(given, int):
-        raise field_error(where, "int_type", "Input should be a valid integer", given)
-    if given < 1:
-        message = "Input should be greater than or equal to 1"
-        raise field_error(where, "greater_than_equal", message, given)
-    if given >= _MAX_HOURS:
-        message = f"Input should be less than {_MAX_HOURS}"
-        raise field_error(where, "less_than", message, given)
-    return given
+_INLINE = ("body", "requests")
 
 
-def _metadata(given: object) -> dict[str, str] | None:
-    if given is None:
-        return None
-    if not isinstance(given, dict):
-        where = ("body", "metadata")
-        raise field_error(where, "dict_type", "Input should be a valid dictionary", given)
-    for key, value in given.items():
-        field = ("body", "metadata", str(key))
-        if not isinstance(value, str):
-            raise field_error(field, "string_type", "Input should be a valid string", value)
-        for what, most in ((key, _MAX_KEY), (value, _MAX_VALUE)):
-            if not 1 <= len(what) <= most:
-                message = f"String should have 1 to {most} characters"
-                raise field_error(field, "string_length", message, what)
-    return given
+@lru_cache
+def _inline(most: int) -> TypeAdapter[list[object]]:
+    return TypeAdapter(Annotated[list[object], Field(max_length=most)])

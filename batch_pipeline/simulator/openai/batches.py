@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from batch_pipeline.simulator.calls import RefusedCallError, check_lag, is_hidden
 from batch_pipeline.simulator.engine import Engine
-from batch_pipeline.simulator.faults import EmptyErrorId
+from batch_pipeline.simulator.faults import DropMetadata, EmptyErrorId
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.openai.bodies import ENDPOINTS
 from batch_pipeline.simulator.openai.objects import NAME, life, list_reply, page_of, seconds
@@ -108,7 +108,9 @@ class Batches:
         error_id = batch.error_file_id if shown else None
         if shown and error_id is None and batch.quirk(EmptyErrorId) is not None:
             error_id = ""
-        return _batch_object(batch) | {"output_file_id": output_id, "error_file_id": error_id}
+        shown_files = {"output_file_id": output_id, "error_file_id": error_id}
+        dropped = {} if batch.quirk(DropMetadata) is None else {"metadata": None}
+        return _batch_object(batch) | shown_files | dropped
 
 
 def _batch_object(batch: Batch) -> dict[str, object]:
