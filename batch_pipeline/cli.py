@@ -19,6 +19,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from dotenv import load_dotenv
 from rich.console import Console
 
 from batch_pipeline import apart, jobfile, terminal
@@ -72,6 +73,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; an error of ours is one message and an exit code, no traceback."""
+    load_dotenv(".env")  # as Dagster does; what is set already stays
     spoken = logging.StreamHandler(sys.stderr)
     spoken.setFormatter(PlainFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[spoken])
@@ -167,7 +169,7 @@ def retry(
             names, run_id=run_id, only=only if named else None, lost=lost, again=True
         )
         if not as_json:
-            for line in resent(sent.requests, shell.steps_of(names), kind or []):
+            for line in resent(sent, shell.steps_of(names), kind or []):
                 say(_out, line)
         with progress(_err, quiet=as_json) as tell:
             steps = shell.follow(names, run_id=run_id, tell=tell) if wait else shell.steps_of(names)

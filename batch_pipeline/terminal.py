@@ -19,6 +19,7 @@ from rich.text import Text
 
 from batch_pipeline.model import FailureKind, Shard, ShardState
 from batch_pipeline.pipeline.running import Steps, Tell
+from batch_pipeline.pipeline.sending import Submission
 from batch_pipeline.pipeline.stopping import Stopped
 from batch_pipeline.policy.clocks import clock_is_off
 from batch_pipeline.policy.lifecycle import Step
@@ -128,7 +129,7 @@ def steps_table(steps: Steps) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("partition", overflow="fold", min_width=_NAME)
     table.add_column("step")
-    for title in ("requests", "succeeded", "failed", "rejected", "in flight"):
+    for title in ("requests", "succeeded", "failed", "unsendable", "in flight"):
         table.add_column(title, justify="right")
     for name, (step, summary) in steps.items():
         counts = summary.counts
@@ -230,7 +231,7 @@ def why_not_done(steps: Steps, shards: Iterable[Shard]) -> Iterator[str]:
 @contextmanager
 def progress(err: Console, *, quiet: bool) -> Iterator[Tell]:
     """A bar on *err* that goes on as partitions do; nothing when *quiet*."""
-    if quiet:
+    if quiet or not err.is_terminal:  # a bar in a log file is no progress
         yield lambda _: None
         return
     columns = (
@@ -252,9 +253,14 @@ def progress(err: Console, *, quiet: bool) -> Iterator[Tell]:
         yield tell
 
 
-def resent(count: int, steps: Steps, kinds: Sequence[FailureKind]) -> Iterator[str]:
+def resent(sent: Submission, steps: Steps, kinds: Sequence[FailureKind]) -> Iterator[str]:
     """What a retry of failures of *kinds* sent, and what it could not."""
-    yield f"{count} requests sent again."
+    shards = (*sent.sent, *sent.adopted)
+    first = sum(shard.requests for shard in shards if shard.attempt == 1)
+    count = sent.requests - first
+    new = f" {first} more had not been sent before." if first else ""
+    none = "" if sent.requests or sent.waiting else " No failed row is left that this names."
+    yield f"{count} requests sent again.{new}{none}"
     if FailureKind.REJECTED not in kinds:
         return
     if count:

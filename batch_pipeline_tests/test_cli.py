@@ -497,7 +497,7 @@ def test_a_held_canary_is_shown_with_its_reason_and_released_by_hand(
     world: World, typed: Type
 ) -> None:
     world.sim.faults({"rows": [{"becomes": "refused", "regex": "."}]})
-    job = str(world.job_file(canary=2))
+    job = str(world.job_file(canary=2, targets=[{"provider": "openai", "model": "gpt-5-nano"}]))
     assert "blocked" in typed("run", job).err
     told = typed("status", job).out
     assert f"held {DAY}: canary: 2 of the first 2 requests failed (2 refused)" in told

@@ -10,10 +10,11 @@ from decimal import Decimal
 
 import numpy as np
 
-from batch_pipeline.model import CanaryRecord, CanaryVerdict, Shard, ShardState
+from batch_pipeline.model import PROVIDERS, CanaryRecord, CanaryVerdict, Shard, ShardState
 from batch_pipeline.pipeline import collecting
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.canary import HELD, Gate, gate, judged
+from batch_pipeline.providers.models import doubt
 from batch_pipeline.spec import Canary
 from batch_pipeline.stages.pending import Pending
 from batch_pipeline.stages.sample import Sample, sample
@@ -33,7 +34,7 @@ def admitted(work: Workplace, pending: Pending, partitions: Sequence[str]) -> tu
     where = _gate(work, asked)
     now = pending
     if where is Gate.FIRST:
-        now, rest = pending.first_of_each(asked.requests)
+        now, rest = pending.first_of_each(_firsts(work, asked, pending))
     elif where is Gate.OPEN:
         rest = pending.between(0, 0)
     else:
@@ -45,6 +46,17 @@ def admitted(work: Workplace, pending: Pending, partitions: Sequence[str]) -> tu
         held = [name for name, rows in by_partition.items() if rows]
         work.ledger.hold(work.job.name, held, reason=_reason(work), now=work.now())
     return now, where is Gate.FIRST
+
+
+def _firsts(work: Workplace, asked: Canary, pending: Pending) -> list[int]:
+    """How many rows of each destination go first: one of a model that may not be there."""
+    today = work.now().date()
+    return [
+        1
+        if one.provider in PROVIDERS and doubt(one.provider, one.model, on=today) is not None
+        else asked.requests
+        for one in pending.destinations
+    ]
 
 
 def _forget(work: Workplace, partitions: Sequence[str]) -> None:

@@ -244,7 +244,7 @@ def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | Non
         extra={"job": shard.job, "shard": shard.shard_id, "requests": decoded.requests},
     )
     if decoded.passed_over.output_tokens or decoded.passed_over.input_tokens:
-        log.warning(
+        log.info(
             "lines of requests that had another line say that they were billed",
             extra={"shard": shard.shard_id, **asdict(decoded.passed_over)},
         )

@@ -21,6 +21,7 @@ from batch_pipeline.pipeline import (
     planning,
     reporting,
     running,
+    selecting,
     sending,
     standing,
     stopping,
@@ -119,6 +120,7 @@ class Pipeline:
         *by_itself*: nobody asked, so holds are heeded and withheld rows stay.
         """
         names = list(partitions)
+        selecting.check_named(self.work, names, only)
         collecting.mend(self.work, names)
         if not by_itself:
             stops.lift(self.work, names, unmatched_too=only is not None)
@@ -185,6 +187,7 @@ class Pipeline:
         names = list(partitions)
         for name in names:
             planning.table(self.work, name)  # what was never built must leave no trace
+        selecting.check_named(self.work, names, only)
         collecting.mend(self.work, names)
         surely = again or release or only is not None
         stopping.let_go(self.work, names, lost=lost, unmatched=surely)

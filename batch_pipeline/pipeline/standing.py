@@ -20,7 +20,8 @@ def of(
         "requests": sum(one.requests for one in counts),
         "succeeded": sum(one.succeeded for one in counts),
         "failed": sum(one.failed for one in counts),
-        "rejected": sum(one.rejected for one in counts),
+        "unsendable": sum(one.rejected for one in counts),
+        "rejected": sum(one.rejected for one in counts),  # the older name of the same
         "holds": sorted({hold.reason for _, summary in steps.values() for hold in summary.holds}),
         "partitions": {
             name: {
@@ -28,6 +29,7 @@ def of(
                 "requests": summary.counts.requests,
                 "succeeded": summary.counts.succeeded,
                 "failed": summary.counts.failed,
+                "unsendable": summary.counts.rejected,
                 "rejected": summary.counts.rejected,
                 "retryable": summary.counts.retryable,
                 "unanswered": summary.counts.unanswered,

@@ -112,7 +112,8 @@ def _is_the_accounts(shard: Shard) -> bool:
 
 
 def _put(work: Workplace, shard: Shard, partitions: list[str], kind: HoldKind, reason: str) -> None:
-    log.warning("job held", extra={"job": shard.job, "shard": shard.shard_id, "kind": kind.value})
+    held = {"job": shard.job, "shard": shard.shard_id, "kind": kind.value}
+    log.warning("job held: %s", reason, extra=held)
     work.ledger.holds.put(shard.job, partitions, kind, reason=reason, now=work.now())
 
 

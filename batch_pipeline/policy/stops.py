@@ -10,6 +10,7 @@ from batch_pipeline.model import FailureKind
 
 _IN_A_ROW = 2
 _HALF = 0.5
+_ABOUT = 0.8
 _FEW = 0.1
 
 
@@ -54,4 +55,4 @@ def unmatched(requests: int, *, absent: int, unknown: int) -> bool:
     One row in many may be an accident on both sides, and is no bill to speak of.
     """
     an_accident = absent == 1 and absent < requests * _FEW
-    return absent > 0 and unknown >= absent * _HALF and not an_accident
+    return absent > 0 and unknown >= absent * _ABOUT and not an_accident

@@ -25,7 +25,7 @@ from batch_pipeline.errors import (
     Unreadable,
 )
 from batch_pipeline.providers.anthropic_faults import CREDIT
-from batch_pipeline.providers.heard import Said, Voice, quoted, redirected
+from batch_pipeline.providers.heard import Said, Voice, quoted, redirected, unanswered
 from batch_pipeline.providers.patience import retry_after
 
 FAILURES = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError)
@@ -46,8 +46,7 @@ _NOT_NOW = "request_body_timeout"  # a 400 that does
 def said(error: Exception, scrub: Callable[[str], str]) -> Said:
     """Read one of FAILURES."""
     if not isinstance(error, anthropic.APIStatusError):
-        # only its class: a transport's own message may quote the header that holds the key
-        return Said(message=f"no whole answer ({type(error).__name__})")
+        return Said(message=unanswered(error))
     body = error.body if isinstance(error.body, Mapping) else {}
     inner = body.get("error")
     told = inner if isinstance(inner, Mapping) else body

@@ -93,6 +93,20 @@ def quoted(text: object) -> str:
     return " ".join(str(text).split())[:LONGEST_QUOTE]
 
 
+def unanswered(error: Exception) -> str:
+    """What to say of a call that nobody answered: the address, and no more of the request.
+
+    A transport's own message may quote the header that holds the key.
+    """
+    try:
+        url = error.request.url  # type: ignore[attr-defined]  # of the transport's, and the SDKs'
+        port = f":{url.port}" if url.port else ""
+        where = f" from {url.scheme}://{url.host}{port}"
+    except (AttributeError, RuntimeError):  # an error that was made without a request
+        where = ""
+    return f"no whole answer{where} ({type(error).__name__})"
+
+
 def redirected(status: int, headers: Mapping[str, str]) -> str | None:
     """What to say of an answer that sends the call elsewhere; None of any other.
 

@@ -23,7 +23,7 @@ from batch_pipeline.errors import (
     Unavailable,
     Unreadable,
 )
-from batch_pipeline.providers.heard import Said, Voice, is_redirect, quoted, redirected
+from batch_pipeline.providers.heard import Said, Voice, is_redirect, quoted, redirected, unanswered
 from batch_pipeline.providers.patience import retry_after
 
 FAILURES = (
@@ -54,8 +54,7 @@ class _BadFile(msgspec.Struct):
 def said(error: Exception, scrub: Callable[[str], str]) -> Said:
     """Read one of FAILURES."""
     if not isinstance(error, MistralError):
-        # only its class: a transport's own message may quote the header that holds the key
-        return Said(message=f"no whole answer ({type(error).__name__})")
+        return Said(message=unanswered(error))
     body = _object(error.body)
     elsewhere = redirected(error.status_code, error.headers)
     words = quoted(scrub(elsewhere or _message(body) or error.body))

@@ -21,7 +21,7 @@ from batch_pipeline.errors import (
     Unavailable,
     Unreadable,
 )
-from batch_pipeline.providers.heard import Said, is_redirect, quoted, redirected
+from batch_pipeline.providers.heard import Said, is_redirect, quoted, redirected, unanswered
 from batch_pipeline.providers.openai_faults import CREDIT, QUEUE_WORDS, QUEUES
 from batch_pipeline.providers.patience import retry_after
 
@@ -35,8 +35,7 @@ _UNCERTAIN = {408, 409}  # 4xx that say "not now" and not "no"
 def said(error: Exception, scrub: Callable[[str], str]) -> Said:
     """Read one of FAILURES."""
     if not isinstance(error, openai.APIStatusError):
-        # only its class: a transport's own message may quote the header that holds the key
-        return Said(message=f"no whole answer ({type(error).__name__})")
+        return Said(message=unanswered(error))
     body = error.body if isinstance(error.body, Mapping) else {}
     message = body.get("message") or (error.body if isinstance(error.body, str) else "")
     code = body.get("code") or body.get("type")

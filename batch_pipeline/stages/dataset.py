@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -240,6 +241,12 @@ def _listed(path: str) -> tuple[File, ...]:
             "job file."
         )
     parquet = sorted(name for name in found if _is_data(name, root))
+    other = next((one for one in sorted(found) if not parquet or one == root), None)
+    if other is not None and (line := _made_parquet(other)) is not None:
+        raise DatasetError(
+            f"{other}: this is no Parquet file. Make one of it in one line, and name that in "
+            f"dataset.path: {line}"
+        )
     if not parquet:
         raise DatasetError(
             f"{path}: no Parquet file here (looked for names that end in .parquet). "
@@ -247,6 +254,26 @@ def _listed(path: str) -> tuple[File, ...]:
         )
     remote = None if "file" in _protocols(system) else system
     return tuple(File(name, _hive(name), remote) for name in parquet)
+
+
+_READERS = {
+    ".csv": "read_csv({0!r}, dtype=str)",  # as text, so that 01067 stays what it is
+    ".tsv": "read_csv({0!r}, sep='\\t', dtype=str)",
+    ".jsonl": "read_json({0!r}, lines=True, dtype=False)",
+    ".ndjson": "read_json({0!r}, lines=True, dtype=False)",
+    ".json": "read_json({0!r}, dtype=False)",
+}
+
+
+def _made_parquet(name: str) -> str | None:
+    """How to make Parquet of a file of text, in a shell; None of what we would not know."""
+    bare = name.removesuffix(".gz")
+    stem, dot, suffix = bare.rpartition(".")
+    reader = _READERS.get((dot + suffix).lower())
+    if reader is None:
+        return None
+    made = f"import pandas as pd; pd.{reader.format(name)}.to_parquet({stem + '.parquet'!r})"
+    return f"python -c {shlex.quote(made)}"
 
 
 def _paths(system: fsspec.AbstractFileSystem, root: str) -> list[str] | None:

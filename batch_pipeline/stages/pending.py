@@ -70,11 +70,11 @@ class Pending:
                 wanted = mine & (self.attempt == attempt)
                 yield self if wanted.all() else self.at(np.flatnonzero(wanted))
 
-    def first_of_each(self, count: int) -> tuple[Pending, Pending]:
-        """The first *count* requests of each destination, and the rest; both in order."""
+    def first_of_each(self, counts: Sequence[int]) -> tuple[Pending, Pending]:
+        """The first requests of each destination, as many as it has, and the rest; in order."""
         first = np.zeros(len(self), np.bool_)
         for target in np.unique(self.target).tolist():
-            first[np.flatnonzero(self.target == target)[:count]] = True
+            first[np.flatnonzero(self.target == target)[: counts[target]]] = True
         return self.at(np.flatnonzero(first)), self.at(np.flatnonzero(~first))
 
     def _with(self, columns: Iterable[Numbers]) -> Pending:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 
 from batch_pipeline.errors import BatchPipelineError
+from batch_pipeline.model import FailureKind
+from batch_pipeline.orchestration.assets import FailedAs
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.orchestration.location import Location, location
 from batch_pipeline_tests.world import DAYS, World
@@ -71,13 +74,19 @@ def test_a_person_sends_again_what_failed_in_a_run_of_dagsters_history(faulty: L
 
 def test_a_kind_that_does_not_exist_is_named_with_those_that_do(faulty: Location) -> None:
     faulty.submit(ONE)
-    done = faulty.run("retry_failed", ONE, failure_kinds=["truncatd"])
+    with pytest.raises(dg.DagsterInvalidConfigError, match="FailedAs got truncatd"):
+        faulty.run("retry_failed", ONE, failure_kinds=["truncatd"])
+    assert {kind.name for kind in FailedAs} == {kind.value for kind in FailureKind}
+
+
+@pytest.mark.parametrize("named", [{"custom_ids": ["nope"]}, {"failed_in_run": "nope"}])
+def test_a_name_that_nobody_has_fails_the_run(faulty: Location, named: dict[str, object]) -> None:
+    faulty.submit(ONE)
+    done = faulty.run("retry_failed", ONE, **named)
     failed = done.failure_data_for_node("moods__batches")
     assert failed is not None
     assert failed.user_failure_data is not None
-    assert "truncatd: not known; there are cancelled, empty, errored" in str(
-        failed.user_failure_data.description
-    )
+    assert "'nope'" in str(failed.user_failure_data.description)
 
 
 def test_retries_of_neighbours_pass_over_what_is_finished(world: World) -> None:
@@ -135,7 +144,8 @@ def test_rows_of_a_batch_that_is_gone_are_sent_again_only_when_a_person_says_los
 
 def test_a_person_lets_the_rows_go_that_a_failed_canary_holds(world: World) -> None:
     world.sim.faults({"rows": [{"becomes": "refused", "regex": "."}]})
-    with location(world, canary=2) as place:
+    targets = [{"provider": "openai", "model": "gpt-5-nano"}]
+    with location(world, canary=2, targets=targets) as place:
         place.submit(ONE)
         told = place.finish()
         assert any("canary: 2 of the first 2 requests failed" in line for line in told)

@@ -24,8 +24,11 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield one
 
 
+TARGETS = [{"provider": "openai", "model": "gpt-5-nano"}]
+
+
 def careful(world: World, **said: object) -> BatchJob:
-    return world.job(canary={"requests": 2, **said})
+    return world.job(canary={"requests": 2, **said}, targets=TARGETS)
 
 
 def sent(world: World) -> list[int]:
@@ -91,7 +94,7 @@ def test_a_share_of_failures_may_be_allowed(world: World) -> None:
 
 
 def test_a_canary_larger_than_the_data_is_all_of_it(world: World) -> None:
-    steps = world.run(world.job(canary=1000))
+    steps = world.run(world.job(canary=1000, targets=TARGETS))
     assert {step for step, _ in steps.values()} == {Step.DONE}
     assert sent(world) == [10]
 
@@ -116,6 +119,15 @@ def test_failed_canary_rows_may_be_sent_again_by_name(world: World) -> None:
         assert shell.resend([FIRST], only=Only(kinds=("refused",))).requests == 2
 
 
+@pytest.mark.parametrize("model", ["gpt-5-nanoo", "gpt-3.5-turbo-0301"])
+def test_a_model_that_may_not_be_there_is_tried_by_one_row(world: World, model: str) -> None:
+    target = {"provider": "openai", "model": model}
+    job = world.job(canary=2, targets=[target])
+    world.send(job)
+    with world.open(job) as shell:
+        assert [shard.requests for shard in shell.shards()] == [1]
+
+
 def test_what_the_canary_taught_is_kept_for_estimates(world: World) -> None:
     job = careful(world)
     world.run(job)
@@ -130,7 +142,7 @@ def test_what_the_canary_taught_is_kept_for_estimates(world: World) -> None:
 
 def test_a_job_without_its_canary_waits_for_none(world: World) -> None:
     world.send(careful(world))
-    steps = world.run(world.job())
+    steps = world.run(world.job(targets=TARGETS))
     assert {step for step, _ in steps.values()} == {Step.DONE}
     assert sent(world) == [2, 8]
     assert all(summary.counts.deferred == 0 for _, summary in steps.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch_pipeline.errors import StoreError, Throttled
+from batch_pipeline.errors import StoreError, Throttled, UsageError
 from batch_pipeline.model import ShardState
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.stages.shards import Only
@@ -70,7 +70,9 @@ def test_a_retry_by_hand_goes_beyond_the_policy_and_takes_only_what_is_named(
     with world.open() as shell:
         assert shell.resend([DAY], only=Only(custom_ids=(ids["r/000"], ids["r/004"]))).requests == 1
         assert shell.resend([DAY], only=Only(kinds=("truncated",))).requests == 1
-        assert shell.resend([DAY], only=Only(run_id="no such run")).requests == 0
+        for nothing in (Only(run_id="no such run"), Only(custom_ids=(ids["r/000"], "nope"))):
+            with pytest.raises(UsageError, match=r"'no such run' sent anything|named 'nope'"):
+                shell.resend([DAY], only=nothing)
         assert shell.resend([DAY], only=Only(run_id="first")).requests == 1
         assert shell.follow([DAY])[DAY][1].counts.failed == 0
     assert times(world) == {"r-000": 2, "r-001": 2, "r-002": 2, "r-003": 1, "r-004": 1}

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_pipeline.stages import lines
@@ -46,10 +47,11 @@ def test_positions_lead_back_to_the_exact_bytes_of_several_files(tmp_path: Path)
 
 
 @given(data=st.binary(max_size=200), block=st.integers(1, 64))
+@example(data=BOM_UTF8 + b"a\nb", block=1)
 def test_no_byte_is_lost_between_blocks(data: bytes, block: int) -> None:
     with folder() as path:
         (path / "a").write_bytes(data)
         files = [(path / "a", "output")]
         positions = lines.read(files, block=block).read_all()["position"].to_pylist()
         found = list(lines.bytes_at(files, positions))
-    assert b"\n".join(found) == data.removesuffix(b"\n")
+    assert b"\n".join(found) == data.removeprefix(BOM_UTF8).removesuffix(b"\n")

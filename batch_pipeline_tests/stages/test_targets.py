@@ -311,7 +311,7 @@ def test_the_first_of_each_destination_and_the_rest_are_all(count: int, goes: li
     numbers = pa.array(range(len(goes)), pa.int64()).to_numpy()
     target = pa.array(goes, pa.int16()).to_numpy()
     pending = Pending((), there, numbers, target, numbers, numbers, numbers, numbers)
-    first, rest = pending.first_of_each(count)
+    first, rest = pending.first_of_each([count] * len(pending.destinations))
     places = [[n for n, one in enumerate(goes) if one == target][:count] for target in range(3)]
     assert first.row.tolist() == sorted(n for each in places for n in each)
     assert sorted([*first.row.tolist(), *rest.row.tolist()]) == list(range(len(goes)))
