@@ -208,7 +208,7 @@ def routed(ran: Ran) -> None:
         elif ticket["tier"] == "pro":
             wanted = ("openai", "gpt-4.1-mini")
         else:
-            wanted = ("openai", "gpt-4.1-nano")
+            wanted = ("openai", "gpt-4o-mini")
         assert (row["provider"], row["model"]) == wanted
     assert len(ran.batches) == 4
     assert float(ran.report["routing"]["saved"]) > 0

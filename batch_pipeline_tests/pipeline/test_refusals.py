@@ -190,7 +190,8 @@ def test_a_refusal_that_nobody_knows_blames_no_row_and_goes_again_by_hand(world:
 
 
 def test_a_canary_that_the_account_stopped_goes_ahead_again(world: World) -> None:
-    job = world.job(canary={"requests": 2})
+    target = {"provider": "openai", "model": "gpt-5-nano"}
+    job = world.job(canary={"requests": 2}, targets=[target])
     world.sim.faults({"rows": [{"becomes": "no_credit"}]})
     with pytest.raises(AccountStop):
         world.run(job)
