@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_pipeline.heeding import heeded
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
@@ -384,115 +375,6 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     assert "![" not in page
 
 
-@contextmanager
-def started(world: World, *args: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-u", "-m", "batch_pipeline.cli", *args],
-        cwd=ROOT,
-        env={**os.environ, **world.whole_env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def test_ctrl_c_leaves_everything_ready_to_go_on(world: World) -> None:
-    world.sim.faults({"batches": [{"do": "stall", "nth": 1}]})
-    polled = threading.Event()
-
-    def look() -> None:
-        while not world.sim.log("list") and not polled.wait(0.05):
-            pass
-        polled.set()
-
-    with started(world, "run", str(world.job_file())) as process:
-        watcher = threading.Thread(target=look)
-        watcher.start()
-        assert polled.wait(60)
-        watcher.join()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "the same command goes on from here" in " ".join(err.split())
-    assert "Traceback" not in err
-    world.sim.advance(90_000)
-    with world.open() as shell:
-        assert shell.run([DAY])[DAY][1].counts.succeeded == 5
-
-
-def test_simulate_serves_until_it_is_stopped(world: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    state = str(world.folder / "state")
-    with started(world, "simulate", "--port", str(port), "--state", state, "--json") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        document = json.loads("".join(process.stdout.readline() for _ in range(6)))
-        assert document["openai"] == f"http://127.0.0.1:{port}/openai/v1"
-        assert document["mistral"] == f"http://127.0.0.1:{port}/mistral"
-        assert "Simulated batch APIs" in process.stderr.readline()  # now it listens
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/clock") as answer:
-            assert json.load(answer)["speed"] == 1
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[0] == ""
-    assert process.returncode == 0
-
-
-@pytest.mark.parametrize("module", ["typer", "duckdb", "pyarrow", "batch_pipeline.terminal"])
-def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(module: str) -> None:
-    """The import of *module* interrupts its own process, where a person might have."""
-    code = (
-        "import builtins, os, runpy, signal, sys\n"
-        "true = builtins.__import__\n"
-        "def interrupted(name, *rest):\n"
-        f"    if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return true(name, *rest)\n"
-        "builtins.__import__ = interrupted\n"
-        "import batch_pipeline\n"
-        "path = os.path.join(os.path.dirname(batch_pipeline.__file__), 'cli.py')\n"
-        "sys.argv = [path, 'providers']\n"
-        "runpy.run_path(path, run_name='__main__')\n"
-    )
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
-
-
-def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
-    typed: Type, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DuckDB, interrupted in a query, says so in an error of its own."""
-    select = Pipeline.select
-
-    def interrupted(self: Pipeline, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as is
-        with self.work.duckdb() as con:
-            con.interrupt()
-            con.execute("SELECT 1")
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with self.work.duckdb() as con:
-            con.execute("SELECT broken")
-        return select(self, *args, **kwargs)
-
-    monkeypatch.setattr(Pipeline, "select", interrupted)
-    told = typed("run", "JOB")
-    assert told.code == 130
-    assert "the same command goes on from here" in told.err
-
-
-def test_an_interrupt_that_python_drops_ends_the_next_wait() -> None:
-    with heeded() as heed:
-        with suppress(KeyboardInterrupt):  # as a finalizer would
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            heed.sleep(3600)
-
-
 def test_a_held_canary_is_shown_with_its_reason_and_released_by_hand(
     world: World, typed: Type
 ) -> None:
@@ -519,3 +401,25 @@ def test_what_a_provider_takes_and_allows_can_be_asked(typed: Type) -> None:
     assert all(name in every.out for name in ("OpenAI", "Anthropic", "Mistral"))
     wrong = typed("providers", "mistrall")
     assert (wrong.code, "Did you mean 'mistral'?" in wrong.err) == (2, True)
+
+
+def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
+    typed: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB, interrupted in a query, says so in an error of its own."""
+    select = Pipeline.select
+
+    def interrupted(self: Pipeline, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as is
+        with self.work.duckdb() as con:
+            con.interrupt()
+            con.execute("SELECT 1")
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with self.work.duckdb() as con:
+            con.execute("SELECT broken")
+        return select(self, *args, **kwargs)
+
+    monkeypatch.setattr(Pipeline, "select", interrupted)
+    told = typed("run", "JOB")
+    assert told.code == 130
+    assert "the same command goes on from here" in told.err
