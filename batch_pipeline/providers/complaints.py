@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 CONTENT_FILTER = (
     "('content_filter', 'content_policy_violation', 'ResponsibleAIPolicyViolation', "
     "'moderation_blocked')"
@@ -51,3 +53,12 @@ def message(name: str) -> str:
     itself = f"(CASE WHEN json_type({name}) IN ('VARCHAR', 'ARRAY') THEN {name} END)"
     places = [f"({name} -> '$.message.detail')", f"({name} -> 'message')", f"({name} -> 'detail')"]
     return f"coalesce({', '.join(words(place) for place in [*places, itself])})"
+
+
+def first(of_one: str, problems: Sequence[str]) -> str:
+    """SQL of the first that is not null of *of_one*, an expression over `one`, of the problems.
+
+    A lambda is planned once: spelled out for each, planning takes half as long again.
+    """
+    every = f"list_transform([{', '.join(problems)}], lambda one: {of_one})"
+    return f"list_filter({every}, lambda found: found IS NOT NULL)[1]"

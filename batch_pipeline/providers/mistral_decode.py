@@ -255,8 +255,7 @@ WITH parsed AS (
         coalesce({complaints.code(_ROW)}, nullif(body.code, ''), nullif(body.type, ''),
             {complaints.code(_BODY)},
             CASE WHEN http NOT BETWEEN 200 AND 299 THEN 'http_' || http END) AS error_code,
-        coalesce({complaints.message(_ROW)}, {complaints.message(_FLAT)},
-            {complaints.message(_BODY)},
+        coalesce({complaints.first(complaints.message("one"), (_ROW, _FLAT, _BODY))},
             CASE WHEN http NOT BETWEEN 200 AND 299 THEN nullif(quote, '') END) AS error_message
     FROM fields
 ), known AS (SELECT *, {_STATUS} AS status FROM coded

@@ -24,6 +24,7 @@ _ERROR: dict[str, object] = {  # as gateways flatten it into the body
 }
 _FAILED = "(row_failed OR body_failed OR http IS NULL OR http NOT BETWEEN 200 AND 299)"
 _ROW, _BODY, _FLAT = "row_problem", "body_problem", "flat_problem"
+_ALL = (_ROW, _BODY, _FLAT)
 
 
 # Codes that a row without an answer has for its request's own fault, whatever its status.
@@ -104,15 +105,12 @@ WITH parsed AS (
     FROM opened
 ), fields AS ({fields}), coded AS (
     SELECT *,
-        CASE WHEN {_FAILED} THEN coalesce({complaints.member(_ROW, "type")},
-            {complaints.member(_BODY, "type")}, {complaints.member(_FLAT, "type")}
-            ) END AS error_type,
-        CASE WHEN {_FAILED} THEN coalesce({complaints.code(_ROW)}, {complaints.code(_BODY)},
-            {complaints.code(_FLAT)},
+        CASE WHEN {_FAILED} THEN {complaints.first(complaints.member("one", "type"), _ALL)}
+            END AS error_type,
+        CASE WHEN {_FAILED} THEN coalesce({complaints.first(complaints.code("one"), _ALL)},
             CASE WHEN http NOT BETWEEN 200 AND 299 THEN 'http_' || http END) END AS error_code,
-        CASE WHEN {_FAILED} THEN coalesce({complaints.message(_ROW)}, {complaints.message(_BODY)},
-            {complaints.message(_FLAT)}, refusal,
-            CASE WHEN http NOT BETWEEN 200 AND 299 THEN nullif(quote, '') END)
+        CASE WHEN {_FAILED} THEN coalesce({complaints.first(complaints.message("one"), _ALL)},
+            refusal, CASE WHEN http NOT BETWEEN 200 AND 299 THEN nullif(quote, '') END)
             ELSE refusal END AS error_message
     FROM fields
 ), weighed AS (
