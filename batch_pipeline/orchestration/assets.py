@@ -1,17 +1,19 @@
 """The assets of one job: each fetches the resource, makes one call, and returns numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 import dagster as dg
 from pydantic import Field
 
-from batch_pipeline.orchestration import checks, describing, metadata
+from batch_pipeline.errors import DatasetError
+from batch_pipeline.orchestration import checks, describing, history, metadata
 from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.orchestration.surfacing import failure, surfaced
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.pipeline.building import together
 from batch_pipeline.pipeline.collecting import Collected, Stuck
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.policy.lifecycle import Step
@@ -99,11 +101,27 @@ def _dataset(job: BatchJob) -> dg.AssetSpec:
 
 
 def _requests(job: BatchJob) -> dg.AssetsDefinition:
-    @dg.asset(**describing.common(job, "requests", after="dataset"), code_version=job.version)
-    def requests(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
+    spec = checks.read_spec(job)
+
+    @dg.asset(
+        **describing.common(job, "requests", after="dataset"),
+        code_version=job.version,
+        check_specs=[spec],
+    )
+    def requests(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
         with surfaced(), pipeline.open(job) as shell:
-            built = shell.build(partition_names(context, job))
-        metadata.attach(context, {name: metadata.of_built(done) for name, done in built.items()})
+            built, unread = shell.build_each(partition_names(context, job))
+        found = {name: metadata.of_built(done) for name, done in built.items()}
+        if not unread:
+            metadata.attach(context, found)
+            yield dg.MaterializeResult()
+        elif built:
+            yield metadata.in_part(context, job, "requests", found)
+        yield from checks.recorded(context, [spec], checks.read(job, built, unread))
+        if not built:
+            raise failure(together(unread))
 
     return requests
 
@@ -121,7 +139,8 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
     def batches(
         context: dg.AssetExecutionContext, config: BatchesConfig, pipeline: PipelineResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
-        names = partition_names(context, job)
+        unread = history.unread(context, job)
+        names = [name for name in partition_names(context, job) if name not in unread]
         with surfaced(), pipeline.open(job) as shell:
             only = config.only()
             if config.lift_holds:
@@ -140,11 +159,24 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
             judged = checks.in_time(job, shell.steps(), now=shell.work.now())
         if sent.problem is not None:
             context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
-        metadata.attach(context, found)
-        yield dg.MaterializeResult()
+        if unread:
+            metadata.record(context, job, "batches", found)
+        else:
+            metadata.attach(context, found)
+            yield dg.MaterializeResult()
         yield from checks.recorded(context, [spec], [judged])
+        if unread:
+            raise failure(_not_sent(unread))
 
     return batches
+
+
+def _not_sent(unread: Mapping[str, str]) -> DatasetError:
+    number = f"{len(unread)} partitions were" if len(unread) > 1 else "1 partition was"
+    reasons = "\n".join(dict.fromkeys(unread.values()))
+    return DatasetError(
+        f"{number} not sent, for the data cannot be read; the others were.\n{reasons}"
+    )
 
 
 def _results(job: BatchJob) -> dg.AssetsDefinition:

@@ -1,10 +1,11 @@
-"""Asset checks on `results`, one evaluation per partition, also in a run over many."""
+"""Asset checks, one evaluation per partition, also in a run over many."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 import dagster as dg
 
+from batch_pipeline.errors import DatasetError
 from batch_pipeline.model import PartitionCounts, PartitionSummary
 from batch_pipeline.orchestration.metadata import failed_ratio
 from batch_pipeline.orchestration.naming import asset_key, partition_of
@@ -12,12 +13,43 @@ from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
-from batch_pipeline.shown import line
+from batch_pipeline.shown import line, plain
 from batch_pipeline.spec import BatchJob
 
 ACCOUNTED_FOR, FAILED_RATIO = "every_request_accounted_for", "failed_ratio"
 IN_TIME = "answers_fetched_in_time"
+READ = "dataset_can_be_read"
 Steps = Mapping[str, tuple[Step, PartitionSummary]]
+
+
+def read_spec(job: BatchJob) -> dg.AssetCheckSpec:
+    """The check of `requests`."""
+    return dg.AssetCheckSpec(
+        READ,
+        asset=asset_key(job, "requests"),
+        partitions_def=partitions_def(job.partitions),
+        description="The partition's files could be read, and every row has a key of its own. "
+        "One that fails stops none of the others.",
+    )
+
+
+def read(
+    job: BatchJob, built: Iterable[str], unread: Mapping[str, DatasetError]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Whether each partition's data could be read."""
+    said = dict.fromkeys(built, "Every file was read.") | {
+        name: plain(str(error)) for name, error in unread.items()
+    }
+    for name, description in said.items():
+        yield dg.AssetCheckEvaluation(
+            asset_key=asset_key(job, "requests"),
+            check_name=READ,
+            passed=name not in unread,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=description,
+            metadata={},
+            partition=partition_of(job, name),
+        )
 
 
 def check_specs(job: BatchJob) -> list[dg.AssetCheckSpec]:

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from batch_pipeline.model import UNPARTITIONED
+from batch_pipeline.orchestration.checks import READ
+from batch_pipeline.orchestration.naming import asset_key
 from batch_pipeline.orchestration.partitions import range_of
+from batch_pipeline.spec import BatchJob
 
 NEED_TAG = "watch"
 """On a run the watch asked for: the stretch, and a digest of its need; short, to fit the page."""
@@ -40,6 +43,34 @@ def tries(instance: dg.DagsterInstance, asset_job: str, need: str) -> tuple[int,
     records = instance.get_run_records(asked, limit=1) if number else []
     ended = records[0].end_time if records else None
     return number, None if ended is None else datetime.fromtimestamp(ended, UTC)
+
+
+def unread(context: dg.AssetExecutionContext, job: BatchJob) -> dict[str, str]:
+    """Partitions whose data could not be read when this run built them, and why.
+
+    A run that goes on from where another failed builds nothing: what that one found still holds.
+    """
+    check = dg.AssetCheckKey(asset_key(job, "requests"), READ)
+    run: dg.DagsterRun | None = context.run
+    while run is not None:
+        found = [one for one in _evaluations(context, run) if one.asset_check_key == check]
+        if found:
+            return {
+                one.partition or UNPARTITIONED: one.description or ""
+                for one in found
+                if not one.passed
+            }
+        parent = run.get_parent_run_id()
+        run = context.instance.get_run_by_id(parent) if parent else None
+    return {}
+
+
+def _evaluations(
+    context: dg.AssetExecutionContext, run: dg.DagsterRun
+) -> list[dg.AssetCheckEvaluation]:
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    logs = context.instance.all_logs(run.run_id, of_type=kind)
+    return [log.get_dagster_event().asset_check_evaluation_data for log in logs]
 
 
 def may_ask(number: int, last: datetime | None, *, now: datetime) -> bool | None:

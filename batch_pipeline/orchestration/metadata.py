@@ -27,6 +27,9 @@ from batch_pipeline.stages.requests import RequestsBuilt
 
 Value: TypeAlias = dg.MetadataValue[Any]
 Found: TypeAlias = dict[str, Value]
+_RECORDED_ALREADY = "__source_asset_observation__"
+"""Dagster's own mark (`SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION`) of a result whose events the
+body has recorded. Written out: should it go, a broken day shows as built, and a test fails."""
 _INLINE = 1000
 """Dagster's pages show Markdown shorter than this in place, longer in a dialog."""
 _PREVIEW_ROWS = 6
@@ -53,6 +56,17 @@ def record(
                 asset_key(job, step), partition=partition_of(job, name), metadata=values
             )
         )
+
+
+def in_part(
+    context: dg.AssetExecutionContext, job: BatchJob, step: str, found: Mapping[str, Found]
+) -> dg.MaterializeResult[None]:
+    """`record`, and a result after which the next step starts, though not all is materialized.
+
+    Any other result would materialize the run's whole range.
+    """
+    record(context, job, step, found)
+    return dg.MaterializeResult(metadata={_RECORDED_ALREADY: True})
 
 
 def of_built(built: RequestsBuilt) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,19 +36,19 @@ def build(work: Workplace, names: Sequence[str]) -> dict[str, RequestsBuilt]:
     A partition whose content changed frees the rows of shards that were planned but never sent;
     other partitions' rows that were planned with them are planned again.
     """
-    built, failed = build_each(work, names)
-    if failed is not None:
-        raise failed
+    built, unread = build_each(work, names)
+    if unread:
+        raise together(unread)
     return built
 
 
 def build_each(
     work: Workplace, names: Sequence[str]
-) -> tuple[dict[str, RequestsBuilt], DatasetError | None]:
+) -> tuple[dict[str, RequestsBuilt], dict[str, DatasetError]]:
     """Like `build`; data that cannot be read fails its own partition alone, and is returned."""
     job = work.job
     built: dict[str, RequestsBuilt] = {}
-    failed: list[DatasetError] = []
+    unread: dict[str, DatasetError] = {}
     freed: set[str] = set()
     with work.duckdb() as con, job.origin.placed(("dataset",)):
         dataset = open_dataset(job.dataset, job.partitions)
@@ -63,17 +63,16 @@ def build_each(
                         freed |= _replaced(work, name, made, folder)
                 built[name] = _at_home(work, name, made)
             except DatasetError as error:
-                failed.append(error)
+                unread[name] = error
     others = sorted(freed - set(names))
     if others:
         planning.plan(work, others)
-    return built, _together(failed)
+    return built, unread
 
 
-def _together(failed: Sequence[DatasetError]) -> DatasetError | None:
-    """One error for all; equal ones once."""
-    said = list(dict.fromkeys(str(error) for error in failed))
-    return failed[0] if len(said) == 1 else DatasetError("\n".join(said)) if said else None
+def together(unread: Mapping[str, DatasetError]) -> DatasetError:
+    """One error for all these partitions; equal ones once."""
+    return DatasetError("\n".join(dict.fromkeys(str(error) for error in unread.values())))
 
 
 def _built(

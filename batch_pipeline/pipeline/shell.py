@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from batch_pipeline.errors import UsageError
+from batch_pipeline.errors import DatasetError, UsageError
 from batch_pipeline.model import CanaryRecord, Hold, PartitionSummary, Shard, ShardState
 from batch_pipeline.pipeline import (
     building,
@@ -106,6 +106,12 @@ class Pipeline:
     def build(self, partitions: Iterable[str]) -> dict[str, RequestsBuilt]:
         """Render the requests of the partitions; equal input gives equal bytes."""
         return building.build(self.work, list(partitions))
+
+    def build_each(
+        self, partitions: Iterable[str]
+    ) -> tuple[dict[str, RequestsBuilt], dict[str, DatasetError]]:
+        """`build`, for who goes on with what could be built; the rest, each with its reason."""
+        return building.build_each(self.work, list(partitions))
 
     def submit(
         self,
@@ -220,13 +226,15 @@ class Pipeline:
         partition whose data cannot be read is raised at the end: the others run.
         """
         wanted = list(partitions)
-        built, unread = building.build_each(self.work, wanted)
-        if unread is not None and not built:
-            raise unread
+        built, unread = self.build_each(wanted)
+        problem = building.together(unread) if unread else None
+        if problem is not None and not built:
+            raise problem
         names = [name for name in wanted if name in built]
         sent = self.resend(names, run_id=run_id)
         steps = self.follow(names, run_id=run_id, tell=tell) if wait else self.steps_of(names)
-        problem = unread if wait else sent.problem or unread
+        if not wait and sent.problem is not None:
+            raise sent.problem
         if problem is not None:
             raise problem
         return steps

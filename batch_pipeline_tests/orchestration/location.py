@@ -88,6 +88,19 @@ class Location:
         newest = next(m for m in self.materializations(step) if m.partition == partition)
         return {key: value.value for key, value in newest.metadata.items()}
 
+    def evaluations(self, step: str, check: str) -> dict[str | None, dg.AssetCheckEvaluation]:
+        """The newest evaluation of an asset's check for each partition."""
+        records = self.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(self.key(step), check), limit=100
+        )
+        found: dict[str | None, dg.AssetCheckEvaluation] = {}
+        for record in records:
+            event = record.event and record.event.dagster_event
+            if event and event.event_type_value == "ASSET_CHECK_EVALUATION":
+                one = event.asset_check_evaluation_data
+                found.setdefault(one.partition, one)
+        return found
+
     def observations(self) -> list[dg.AssetObservation]:
         """All observations of `batches`, newest first."""
         records = self.instance.fetch_observations(self.key("batches"), limit=1000).records

@@ -14,24 +14,10 @@ from markdown_it import MarkdownIt
 from batch_pipeline.model import PartitionCounts, PartitionSummary
 from batch_pipeline.orchestration import checks, describing, metadata, progress
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline_tests.orchestration.location import Location, location
+from batch_pipeline_tests.orchestration.location import location
 from batch_pipeline_tests.world import DAYS, World, rows
 
 ONE, TWO, THREE = DAYS
-
-
-def evaluations(place: Location, check: str) -> dict[str | None, dg.AssetCheckEvaluation]:
-    """The newest evaluation of a check for each partition."""
-    records = place.instance.event_log_storage.get_asset_check_execution_history(
-        dg.AssetCheckKey(place.key("results"), check), limit=100
-    )
-    found: dict[str | None, dg.AssetCheckEvaluation] = {}
-    for record in records:
-        event = record.event and record.event.dagster_event
-        if event and event.event_type_value == "ASSET_CHECK_EVALUATION":
-            one = event.asset_check_evaluation_data
-            found.setdefault(one.partition, one)
-    return found
 
 
 def test_both_checks_are_evaluated_for_each_partition_of_a_range(world: World) -> None:
@@ -40,9 +26,9 @@ def test_both_checks_are_evaluated_for_each_partition_of_a_range(world: World) -
     with location(world) as place:
         place.submit(*DAYS)
         place.finish()
-        whole = evaluations(place, checks.ACCOUNTED_FOR)
+        whole = place.evaluations("results", checks.ACCOUNTED_FOR)
         assert {day: one.passed for day, one in whole.items()} == dict.fromkeys(DAYS, True)
-        ratio = evaluations(place, checks.FAILED_RATIO)
+        ratio = place.evaluations("results", checks.FAILED_RATIO)
         assert {day: one.passed for day, one in ratio.items()} == {
             ONE: True,
             TWO: False,
