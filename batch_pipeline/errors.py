@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batch_pipeline.shown import plain
+from batch_pipeline.escaping import plain
 
 
 class BatchPipelineError(Exception):

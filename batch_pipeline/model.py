@@ -153,8 +153,11 @@ Tree: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
-    """Where lines are sent, as they were built: a target of the job, without its rule.
+class BuiltTarget:
+    """A target as its lines were built, without its rule: what a request table and a shard keep.
+
+    One target has three moments: `spec.Target` as the job file says it, `CompiledTarget` ready to
+    build for, and this.
 
     `provider` is a service's name where the target has one. `options` belong to the batch and not
     to its lines (beta flags, a window): equal lines with other options are other shards.
@@ -254,7 +257,7 @@ class Shard:
     requests: int
     bytes: int
     digest: str
-    options: dict[str, str] = field(default_factory=dict)  # of the batch: see Destination
+    options: dict[str, str] = field(default_factory=dict)  # of the batch: see BuiltTarget
     partitions: dict[str, int] = field(default_factory=dict)  # partition -> requests in it
     state: ShardState = ShardState.PLANNED
     account: str | None = None  # whose key sent it: a short hash, never the key

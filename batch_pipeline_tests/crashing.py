@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 LATE = (
-    "batch_pipeline.cli",
-    "batch_pipeline.providers.openai",
+    "batch_pipeline.cli.main",
+    "batch_pipeline.providers.openai.client",
     "genai_prices.data",
     "openai.resources.batches",
     "openai.resources.files",
@@ -101,7 +101,7 @@ def obey(order: Mapping[str, Any]) -> int:
     os.environ.update(order["env"])
     arm(*order["place"])
     try:
-        importlib.import_module("batch_pipeline.cli").main(order["args"])
+        importlib.import_module("batch_pipeline.cli.main").main(order["args"])
     except SystemExit as ended:
         os._exit(int(ended.code or 0))
     os._exit(0)

@@ -14,13 +14,13 @@ PACKAGE = Path(__file__).parent.parent / "batch_pipeline"
 NOUNS = {"model", "errors"}
 ASKED = NOUNS | {"request", "spec", "settings", "prices"}
 ROOMS = {"policy", "stages", "providers", "store"}
-SHELL = ASKED | ROOMS | {"pipeline", "shown"}
+SHELL = ASKED | ROOMS | {"pipeline", "escaping"}
 MAY_IMPORT = {
     "model": set[str](),
-    "heeding": set[str](),
-    "shown": set[str](),
-    "errors": {"shown"},
-    "wholefile": {"errors"},
+    "interrupts": set[str](),
+    "escaping": set[str](),
+    "errors": {"escaping"},
+    "whole_files": {"errors"},
     "settings": NOUNS,
     "request": NOUNS,
     "written": {"errors"},
@@ -28,16 +28,14 @@ MAY_IMPORT = {
     "prices": NOUNS | {"written"},
     "jobfile": NOUNS | {"request", "spec", "written"},
     "policy": ASKED,
-    "stages": ASKED | {"shown", "wholefile"},
-    "providers": ASKED | {"wholefile"},
-    "store": ASKED | {"wholefile"},
-    "pipeline": ASKED | ROOMS | {"shown", "wholefile", "written"},
+    "stages": ASKED | {"escaping", "whole_files"},
+    "providers": ASKED | {"whole_files"},
+    "store": ASKED | {"whole_files"},
+    "pipeline": ASKED | ROOMS | {"escaping", "whole_files", "written"},
     "orchestration": SHELL,
     "components": SHELL | {"orchestration", "jobfile", "written"},
     "definitions": {"orchestration", "components"},
-    "terminal": SHELL,
-    "apart": SHELL | {"jobfile"},
-    "cli": SHELL | {"apart", "heeding", "jobfile", "terminal", "simulator"},
+    "cli": SHELL | {"interrupts", "jobfile", "simulator"},
     "simulator": set[str](),
     "defs": set[str](),
 }

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_pipeline.cli import main
+from batch_pipeline.cli.main import main
 from batch_pipeline.errors import SpecError
 from batch_pipeline.providers.models import doubt
-from batch_pipeline.stages.validate import Judge
+from batch_pipeline.stages.results.validate import Judge
 
 Check = Callable[..., tuple[int, str, str]]
 

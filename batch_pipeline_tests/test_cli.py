@@ -22,7 +22,7 @@ from batch_pipeline_tests.world import DAYS, KEY, World, live, rows
 
 with warnings.catch_warnings():  # typer asks click for names that click means to drop
     warnings.simplefilter("ignore", DeprecationWarning)
-    from batch_pipeline.cli import main
+    from batch_pipeline.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 DAY, NEXT = DAYS[:2]

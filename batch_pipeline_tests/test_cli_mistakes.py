@@ -17,7 +17,7 @@ from batch_pipeline_tests.world import DAYS, World, made
 
 with warnings.catch_warnings():  # typer asks click for names that click means to drop
     warnings.simplefilter("ignore", DeprecationWarning)
-    from batch_pipeline.cli import main
+    from batch_pipeline.cli.main import main
 
 DAY = DAYS[0]
 Type = Callable[..., tuple[int, str]]

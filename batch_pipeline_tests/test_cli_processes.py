@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_pipeline.heeding import heeded
+from batch_pipeline.interrupts import heeded
 from batch_pipeline_tests.world import DAYS, World, live
 
 with warnings.catch_warnings():  # typer asks click for names that click means to drop
@@ -38,7 +38,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @contextmanager
 def started(world: World, *args: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-u", "-m", "batch_pipeline.cli", *args],
+        [sys.executable, "-u", "-m", "batch_pipeline.cli.main", *args],
         cwd=ROOT,
         env={**os.environ, **world.whole_env},
         stdout=subprocess.PIPE,
@@ -93,7 +93,7 @@ def test_simulate_serves_until_it_is_stopped(world: World) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("module", ["typer", "duckdb", "pyarrow", "batch_pipeline.terminal"])
+@pytest.mark.parametrize("module", ["typer", "duckdb", "pyarrow", "batch_pipeline.cli.terminal"])
 def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(module: str) -> None:
     """The import of *module* interrupts its own process, where a person might have."""
     code = (
@@ -104,7 +104,7 @@ def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(module: str) -> N
         "    return true(name, *rest)\n"
         "builtins.__import__ = interrupted\n"
         "import batch_pipeline\n"
-        "path = os.path.join(os.path.dirname(batch_pipeline.__file__), 'cli.py')\n"
+        "path = os.path.join(os.path.dirname(batch_pipeline.__file__), 'cli/main.py')\n"
         "sys.argv = [path, 'providers']\n"
         "runpy.run_path(path, run_name='__main__')\n"
     )

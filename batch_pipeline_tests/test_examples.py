@@ -21,7 +21,7 @@ from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.limits import Pace
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline.spec import BatchJob
-from batch_pipeline_tests.promises import (
+from batch_pipeline_tests.example_promises import (
     EXAMPLES,
     FILES,
     PROMISES,

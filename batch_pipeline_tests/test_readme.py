@@ -17,7 +17,7 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.faults import ROW_FAULTS, read_script
 from batch_pipeline.spec import RETRIED_BY_DEFAULT, BatchJob
-from batch_pipeline.stages.keys import RESULT_COLUMNS
+from batch_pipeline.stages.requests.keys import RESULT_COLUMNS
 from batch_pipeline_tests.test_architecture import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +28,7 @@ with warnings.catch_warnings():  # typer still asks click for a name that click 
     warnings.simplefilter("ignore", DeprecationWarning)
     from typer.main import get_command
 
-    from batch_pipeline.cli import Exit, app
+    from batch_pipeline.cli.main import Exit, app
 
 README = TEXTS[ROOT / "README.md"]
 JOB_FILE = TEXTS[ROOT / "docs" / "job_file.md"]

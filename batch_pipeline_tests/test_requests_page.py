@@ -16,7 +16,7 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.request import Parameters, Request
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob, Target
-from batch_pipeline_tests.promises import EXAMPLES, FILES
+from batch_pipeline_tests.example_promises import EXAMPLES, FILES
 
 PAGE = (Path(__file__).parent.parent / "docs" / "requests.md").read_text(encoding="utf-8")
 SNIPPETS: list[dict[str, Any]] = [

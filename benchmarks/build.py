@@ -55,13 +55,13 @@ def generate(rows: int, path: Path) -> None:
 
 def ours(source: Path, work: Path, rows: int) -> int:
     """Lines, hashes, request table and shards, with the default memory limit."""
-    from batch_pipeline.model import Destination  # noqa: PLC0415 - see generate
-    from batch_pipeline.providers.openai_wire import OpenAIWire  # noqa: PLC0415
+    from batch_pipeline.model import BuiltTarget  # noqa: PLC0415 - see generate
+    from batch_pipeline.providers.openai.codec import OpenAICodec  # noqa: PLC0415
     from batch_pipeline.settings import Settings  # noqa: PLC0415
     from batch_pipeline.spec import BatchJob  # noqa: PLC0415
-    from batch_pipeline.stages.dataset import open_dataset  # noqa: PLC0415
-    from batch_pipeline.stages.requests import Aim, build_requests  # noqa: PLC0415
-    from batch_pipeline.stages.shards import choose, cut  # noqa: PLC0415
+    from batch_pipeline.stages.requests.build import CompiledTarget, build_requests  # noqa: PLC0415
+    from batch_pipeline.stages.requests.dataset import open_dataset  # noqa: PLC0415
+    from batch_pipeline.stages.shards.cut import choose, cut  # noqa: PLC0415
 
     prompt = "{{ title }} ({{ lang }}, {{ stars }} stars)\n{{ body }}"
     endpoint = "/v1/chat/completions"
@@ -73,9 +73,9 @@ def ours(source: Path, work: Path, rows: int) -> int:
             "targets": [{"provider": "openai", "model": "gpt-5-nano", "endpoint": endpoint}],
         }
     )
-    wire, (target,) = OpenAIWire(), job.targets
-    aim = Aim(
-        Destination(target.name, target.provider, target.model, endpoint),
+    wire, (target,) = OpenAICodec(), job.targets
+    aim = CompiledTarget(
+        BuiltTarget(target.name, target.provider, target.model, endpoint),
         when=None,
         body=wire.body(job, target),
         envelope=wire.envelope(endpoint),
@@ -85,7 +85,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
         built = build_requests(
             con,
             job=job,
-            aims=[aim],
+            targets=[aim],
             selection=open_dataset(job.dataset, job.partitions).select("all"),
             partition="all",
             into=work / "requests",

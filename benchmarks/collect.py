@@ -98,10 +98,10 @@ def ours(source: Path, work: Path, rows: int) -> int:
     """Outcomes of every shard, checked, then results of the partition, typed and priced."""
     from batch_pipeline.model import Shard  # noqa: PLC0415 - a contestant loads what it needs
     from batch_pipeline.prices.find import Prices  # noqa: PLC0415
-    from batch_pipeline.providers.openai_decode import decode_sql  # noqa: PLC0415
+    from batch_pipeline.providers.openai.decode import decode_sql  # noqa: PLC0415
     from batch_pipeline.settings import Settings  # noqa: PLC0415
-    from batch_pipeline.stages.outcomes import decode_shard  # noqa: PLC0415
-    from batch_pipeline.stages.results import land  # noqa: PLC0415
+    from batch_pipeline.stages.results.land import land  # noqa: PLC0415
+    from batch_pipeline.stages.results.outcomes import decode_shard  # noqa: PLC0415
 
     endpoint = "/v1/chat/completions"
     outcomes = []

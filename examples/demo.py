@@ -22,6 +22,7 @@ import dagster as dg  # noqa: E402 - its home has to be known first
 from rich.console import Console  # noqa: E402
 
 from batch_pipeline import jobfile  # noqa: E402
+from batch_pipeline.cli.terminal import say, show_comparison, show_report  # noqa: E402
 from batch_pipeline.definitions import defs  # noqa: E402
 from batch_pipeline.model import PROVIDERS  # noqa: E402
 from batch_pipeline.orchestration.local import LocalDagster  # noqa: E402
@@ -29,9 +30,8 @@ from batch_pipeline.pipeline import Pipeline  # noqa: E402
 from batch_pipeline.simulator.limits import Pace  # noqa: E402
 from batch_pipeline.simulator.server import Simulator  # noqa: E402
 from batch_pipeline.spec import BatchJob, Target  # noqa: E402
-from batch_pipeline.stages.report import CostReport  # noqa: E402
-from batch_pipeline.terminal import say, show_comparison, show_report  # noqa: E402
-from batch_pipeline.wholefile import folder_made  # noqa: E402
+from batch_pipeline.stages.bill.report import CostReport  # noqa: E402
+from batch_pipeline.whole_files import folder_made  # noqa: E402
 
 JOB = "review_triage"
 PORT = int(os.environ.get("SIMULATOR_PORT", "8900"))  # the same as `make dev`: one account to us

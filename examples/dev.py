@@ -26,7 +26,7 @@ def main() -> None:
         **{f"{name}_API_KEY": "sk-simulated" for name in ("OPENAI", "ANTHROPIC", "MISTRAL")},
         "BATCH_PIPELINE_POLL_SECONDS": os.environ.get("BATCH_PIPELINE_POLL_SECONDS", "5"),
     }
-    simulator = ["-m", "batch_pipeline.cli", "simulate", "--port", str(options.simulator_port)]
+    simulator = ["-m", "batch_pipeline.cli.main", "simulate", "--port", str(options.simulator_port)]
     simulator += ["--faults", str(options.faults), "--state", str(_store() / "simulator")]
     dagster = ["-W", "ignore", "-m", "dagster", "dev", "-w", "workspace.yaml"]
     dagster += ["--log-level", "warning"]

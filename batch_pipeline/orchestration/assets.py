@@ -7,19 +7,19 @@ import dagster as dg
 from pydantic import Field
 
 from batch_pipeline.errors import DatasetError
+from batch_pipeline.escaping import line
 from batch_pipeline.orchestration import checks, describing, history, metadata
+from batch_pipeline.orchestration.failures import failure, surfaced
 from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
-from batch_pipeline.orchestration.surfacing import failure, surfaced
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.building import together
 from batch_pipeline.pipeline.collecting import Collected, Stuck
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.shards import Only
+from batch_pipeline.stages.shards.cut import Only
 
 
 class FailedAs(Enum):

@@ -6,6 +6,7 @@ from datetime import datetime
 import dagster as dg
 
 from batch_pipeline.errors import DatasetError
+from batch_pipeline.escaping import line, plain
 from batch_pipeline.model import PartitionCounts, PartitionSummary
 from batch_pipeline.orchestration.metadata import failed_ratio
 from batch_pipeline.orchestration.naming import asset_key, partition_of
@@ -13,7 +14,6 @@ from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
-from batch_pipeline.shown import line, plain
 from batch_pipeline.spec import BatchJob
 
 ACCOUNTED_FOR, FAILED_RATIO = "every_request_accounted_for", "failed_ratio"

@@ -6,8 +6,8 @@ from typing import TypedDict
 
 import dagster as dg
 
+from batch_pipeline.escaping import fenced, markdown
 from batch_pipeline.orchestration.partitions import partitions_def
-from batch_pipeline.shown import fenced, markdown
 from batch_pipeline.spec import BatchJob
 
 _TAG_KEY = re.compile(r"^[A-Za-z0-9_.-]{1,63}$")

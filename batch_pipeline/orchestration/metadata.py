@@ -11,19 +11,19 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from batch_pipeline.escaping import line, markdown, plain
 from batch_pipeline.model import PartitionSummary, Shard, ShardState
-from batch_pipeline.orchestration.columns import column_schema
+from batch_pipeline.orchestration.column_schema import column_schema
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.collecting import Collected
 from batch_pipeline.pipeline.sending import Submission
 from batch_pipeline.pipeline.watching import in_flight
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.shown import line, markdown, plain
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.bill import BillLine
-from batch_pipeline.stages.report import CostReport, money, reasons
-from batch_pipeline.stages.requests import RequestsBuilt
+from batch_pipeline.stages.bill.attempts import BillLine
+from batch_pipeline.stages.bill.report import CostReport, money, reasons
+from batch_pipeline.stages.requests.build import RequestsBuilt
 
 Value: TypeAlias = dg.MetadataValue[Any]
 Found: TypeAlias = dict[str, Value]

@@ -10,7 +10,7 @@ from dagster._core.storage.tags import (
 )
 
 from batch_pipeline.spec import Partitions
-from batch_pipeline.stages.periods import Calendar
+from batch_pipeline.stages.requests.periods import Calendar
 
 
 def partitions_def(said: Partitions) -> dg.PartitionsDefinition[str] | None:

@@ -9,13 +9,13 @@ from types import MappingProxyType
 
 import dagster as dg
 
+from batch_pipeline.escaping import line as one_line
 from batch_pipeline.model import PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration import metadata
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.policy.clocks import clock_is_off
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
-from batch_pipeline.shown import line as one_line
 from batch_pipeline.spec import BatchJob
 
 MOST_OBSERVATIONS = 100

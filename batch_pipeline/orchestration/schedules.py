@@ -6,10 +6,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from batch_pipeline.orchestration import history, naming
-from batch_pipeline.orchestration.asking import Steps
 from batch_pipeline.orchestration.naming import asset_job
 from batch_pipeline.orchestration.partitions import partitions_def, range_tags, ranges
 from batch_pipeline.orchestration.resources import PipelineResource
+from batch_pipeline.orchestration.run_requests import Steps
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob, Schedule
 

@@ -12,15 +12,15 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from batch_pipeline.errors import BatchPipelineError, ProviderError
+from batch_pipeline.escaping import line
 from batch_pipeline.model import Shard, ShardState
 from batch_pipeline.orchestration import checks, progress
-from batch_pipeline.orchestration.asking import MOST_RUNS, Asked, asked
 from batch_pipeline.orchestration.resources import PipelineResource
+from batch_pipeline.orchestration.run_requests import MOST_RUNS, Asked, asked
 from batch_pipeline.pipeline.fetching import another_account
 from batch_pipeline.pipeline.running import waiting_helps
-from batch_pipeline.pipeline.trouble import said
+from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.shown import line
 from batch_pipeline.spec import BatchJob
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import duckdb
 
 from batch_pipeline.errors import DatasetError
-from batch_pipeline.model import UNPARTITIONED, Destination, ShardState
+from batch_pipeline.model import UNPARTITIONED, BuiltTarget, ShardState
 from batch_pipeline.pipeline import planning
 from batch_pipeline.pipeline.workplace import Workplace
-from batch_pipeline.stages.dataset import OpenedDataset, open_dataset
-from batch_pipeline.stages.linefiles import line_files
-from batch_pipeline.stages.requests import Aim, RequestsBuilt, build_requests
-from batch_pipeline.wholefile import folder_made
+from batch_pipeline.stages.requests.build import CompiledTarget, RequestsBuilt, build_requests
+from batch_pipeline.stages.requests.dataset import OpenedDataset, open_dataset
+from batch_pipeline.stages.requests.line_files import line_files
+from batch_pipeline.whole_files import folder_made
 
 
 def partitions(work: Workplace) -> list[str]:
@@ -86,35 +86,35 @@ def _built(
     return build_requests(
         con,
         job=job,
-        aims=_aims(work),
+        targets=_compiled(work),
         selection=dataset.select(partition),
         partition=partition,
         into=into,
     )
 
 
-def _aims(work: Workplace) -> list[Aim]:
+def _compiled(work: Workplace) -> list[CompiledTarget]:
     """The job's targets, each with the request as its provider wants it."""
-    aims = []
+    compiled = []
     for target in work.job.targets:
         codec = work.codec(target.sends_to)
-        destination = Destination(
+        built = BuiltTarget(
             name=target.name,
             provider=target.sends_to,
             model=target.model,
             endpoint=target.endpoint,
             options=codec.options(work.job, target),
         )
-        aims.append(
-            Aim(
-                destination=destination,
+        compiled.append(
+            CompiledTarget(
+                target=built,
                 when=target.when,
                 body=codec.body(work.job, target),
                 envelope=codec.envelope(target.endpoint),
-                limits=planning.limits(work, destination),
+                limits=planning.limits(work, built),
             )
         )
-    return aims
+    return compiled
 
 
 @contextmanager

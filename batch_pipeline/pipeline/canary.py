@@ -16,8 +16,8 @@ from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.canary import HELD, Gate, gate, judged
 from batch_pipeline.providers.models import doubt
 from batch_pipeline.spec import Canary
-from batch_pipeline.stages.pending import Pending
-from batch_pipeline.stages.sample import Sample, sample
+from batch_pipeline.stages.bill.sample import Sample, sample
+from batch_pipeline.stages.shards.pending import Pending
 
 log = logging.getLogger("batch_pipeline")
 
@@ -49,13 +49,13 @@ def admitted(work: Workplace, pending: Pending, partitions: Sequence[str]) -> tu
 
 
 def _firsts(work: Workplace, asked: Canary, pending: Pending) -> list[int]:
-    """How many rows of each destination go first: one of a model that may not be there."""
+    """How many rows of each target go first: one of a model that may not be there."""
     today = work.now().date()
     return [
         1
         if one.provider in PROVIDERS and doubt(one.provider, one.model, on=today) is not None
         else asked.requests
-        for one in pending.destinations
+        for one in pending.targets
     ]
 
 

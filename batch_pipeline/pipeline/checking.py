@@ -15,13 +15,13 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob, Target
-from batch_pipeline.stages.dataset import open_dataset
-from batch_pipeline.stages.keys import check_names
-from batch_pipeline.stages.rules import check_rules, check_syntax
-from batch_pipeline.stages.template import check_syntax as check_template
-from batch_pipeline.stages.template import compile_body
-from batch_pipeline.stages.typed import structure
-from batch_pipeline.stages.validate import Judge
+from batch_pipeline.stages.requests.dataset import open_dataset
+from batch_pipeline.stages.requests.keys import check_names
+from batch_pipeline.stages.requests.rules import check_rules, check_syntax
+from batch_pipeline.stages.requests.template import check_syntax as check_template
+from batch_pipeline.stages.requests.template import compile_body
+from batch_pipeline.stages.results.typed_output import structure
+from batch_pipeline.stages.results.validate import Judge
 from batch_pipeline.written.origin import Path as Where
 
 _Look = tuple[Where, Callable[[], object]]

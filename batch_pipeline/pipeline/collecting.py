@@ -29,15 +29,15 @@ from batch_pipeline.model import (
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import fetching, looking, stops
+from batch_pipeline.pipeline import fetching, holds, missed
 from batch_pipeline.pipeline.fetching import Fetched
-from batch_pipeline.pipeline.trouble import said
+from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.absence import is_due
 from batch_pipeline.policy.fetching import is_given_up, next_look
-from batch_pipeline.stages.absent import about_every_line
-from batch_pipeline.stages.outcomes import OutcomesDecoded, decode_shard, with_missing_rows
-from batch_pipeline.stages.results import Landed, land
+from batch_pipeline.stages.results.land import Landed, land
+from batch_pipeline.stages.results.outcomes import OutcomesDecoded, decode_shard, with_missing_rows
+from batch_pipeline.stages.results.unanswered import about_every_line
 
 log = logging.getLogger("batch_pipeline")
 
@@ -220,7 +220,7 @@ def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | Non
     try:
         found = fetching.fetch(work, shard)
     except NotFound as error:
-        looking.missed(work, shard, Missed.ANSWERS, str(error))
+        missed.missed(work, shard, Missed.ANSWERS, str(error))
         return None, None
     if found.short is not None:
         since = work.ledger.cuts.since(shard) or work.now()
@@ -228,10 +228,10 @@ def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | Non
             _look_again(work, shard, found.short, since)
             return None, None
         decoded = _make_outcomes(work, shard, found)
-        _, told = stops.judge(work, shard, decoded)
+        _, told = holds.judge(work, shard, decoded)
     else:
         decoded = _decode(work, shard, found)
-        failed_as, told = stops.judge(work, shard, decoded)
+        failed_as, told = holds.judge(work, shard, decoded)
         work.ledger.collected(
             shard.shard_id,
             now=work.now(),

@@ -17,8 +17,8 @@ from batch_pipeline.errors import NotFound, StoreError, Unauthorized
 from batch_pipeline.model import Observation, Shard
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.fetching import promised
-from batch_pipeline.stages import arrived
-from batch_pipeline.stages.arrived import Arrived
+from batch_pipeline.stages.results import wholeness
+from batch_pipeline.stages.results.wholeness import Arrived
 
 Source: TypeAlias = Literal["output", "error"]
 
@@ -133,7 +133,7 @@ def _remote(shard: Shard) -> Observation:
 def _fetched(work: Workplace, shard: Shard, wanted: _Wanted) -> _Come | None:
     """The file on disk if it is whole, else what comes for it now; None: gone, but some came."""
     if wanted.whole.exists():
-        there = _Come(wanted, wanted.whole, arrived.look(wanted.whole))
+        there = _Come(wanted, wanted.whole, wholeness.look(wanted.whole))
         if there.arrived.shortfall(wanted.promised) is None:
             return there
         _keep(work, there)
@@ -147,7 +147,7 @@ def _fetched(work: Workplace, shard: Shard, wanted: _Wanted) -> _Come | None:
         if not work.store.cut_files(wanted.whole):
             raise
         return None
-    return _Come(wanted, at, arrived.look(at))
+    return _Come(wanted, at, wholeness.look(at))
 
 
 def _keep(work: Workplace, come: _Come) -> None:
@@ -162,7 +162,7 @@ def _keep(work: Workplace, come: _Come) -> None:
 def _best(work: Workplace, wanted: _Wanted) -> _Come:
     """The whole file, or else what came in place of it and has the most lines."""
     paths = [wanted.whole] if wanted.whole.exists() else work.store.cut_files(wanted.whole)
-    come = [_Come(wanted, path, arrived.look(path)) for path in paths]
+    come = [_Come(wanted, path, wholeness.look(path)) for path in paths]
     if not come:
         raise StoreError(
             f"{wanted.whole}: the raw answers of file {wanted.file_id} are not in the store, so "

@@ -8,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import IN_FLIGHT, Destination, Limits, Shard, ShardState
-from batch_pipeline.pipeline import canary, collecting, stops
+from batch_pipeline.model import IN_FLIGHT, BuiltTarget, Limits, Shard, ShardState
+from batch_pipeline.pipeline import canary, collecting, holds
 from batch_pipeline.pipeline.workplace import Workplace
-from batch_pipeline.stages.shards import Only, Pending, choose, cut
+from batch_pipeline.stages.shards.cut import Only, Pending, choose, cut
 
 _SECONDS = 600.0
 
 
-def limits(work: Workplace, destination: Destination) -> Limits:
+def limits(work: Workplace, target: BuiltTarget) -> Limits:
     """The provider's limits, lowered by the job's own.
 
     Where sources dispute a limit we take the stricter one; a job that asks for more gets it.
     """
-    codec, asked, endpoint = work.codec(destination.provider), work.job.shard, destination.endpoint
+    codec, asked, endpoint = work.codec(target.provider), work.job.shard, target.endpoint
     usual = codec.limits(endpoint)
     most = codec.capabilities.disputed.get(endpoint, usual)
     return Limits(
@@ -93,7 +93,7 @@ def _pending(
             max_attempts=job.retry.max_attempts,
             only=only,
             withheld=by_hand,
-            once=[name for name in stops.by_partition(work) if name],
+            once=[name for name in holds.by_partition(work) if name],
         )
 
 
@@ -105,7 +105,7 @@ def _cut(
         pending, goes_first = canary.admitted(work, pending, partitions)
     shards = cut(
         pending,
-        limits=lambda destination: limits(work, destination),
+        limits=lambda target: limits(work, target),
         job=job.name,
         into=work.store.shards_dir(job.name),
     )

@@ -8,8 +8,8 @@ from batch_pipeline.model import Shard, ShardState
 from batch_pipeline.pipeline import collecting
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.absence import may_be_billed
-from batch_pipeline.stages.beside import Beside
-from batch_pipeline.stages.report import CostReport, cost_report
+from batch_pipeline.stages.bill.report import CostReport, cost_report
+from batch_pipeline.stages.bill.superseded import Beside
 
 _SIMULATED = ("simulated", "facade00-")
 """In the batch ids of the bundled simulator, so that its answers are never taken for real ones.

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.pipeline.workplace import Workplace
-from batch_pipeline.stages.shards import Only
+from batch_pipeline.stages.shards.cut import Only
 
 _TOLD = 3
 

@@ -29,13 +29,13 @@ from batch_pipeline.errors import (
     Undecided,
 )
 from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Shard, ShardState
-from batch_pipeline.pipeline import looking, planning, stops, strays
+from batch_pipeline.pipeline import holds, missed, planning, stray_batches
 from batch_pipeline.pipeline.workplace import Workplace, is_dead
 from batch_pipeline.policy.absence import is_due
 from batch_pipeline.policy.lifecycle import UNSURE, backoff
 from batch_pipeline.providers.protocol import Known
-from batch_pipeline.stages.named import ids_of
-from batch_pipeline.stages.shards import Only, split
+from batch_pipeline.stages.shards.cut import Only, split
+from batch_pipeline.stages.shards.request_names import ids_of
 
 log = logging.getLogger("batch_pipeline")
 
@@ -77,7 +77,7 @@ def submit(
     Unless somebody asks for it *by_hand*, what a hold stops is left alone.
     """
     if not by_hand:
-        partitions = stops.free(work, partitions)
+        partitions = holds.free(work, partitions)
     planning.plan(work, partitions, only=only, by_hand=by_hand)
     return _send(work, partitions, run_id)
 
@@ -272,7 +272,7 @@ def _begun(work: Workplace, shard: Shard) -> datetime:
     if not work.tells_time(shard.provider):
         next(client.observe(since=work.now()), None)  # one page, for its date
     latest = work.there(shard.provider) - timedelta(seconds=work.settings.claim_seconds)
-    begun = min(filter(None, [strays.begun(shard), latest]))
+    begun = min(filter(None, [stray_batches.begun(shard), latest]))
     return begun - UNSURE if client.names_batches else begun
 
 
@@ -287,7 +287,7 @@ def _submitted(
         now=work.now(),
     )
     if not is_the_one:
-        looking.drop(work, shard, observation)
+        missed.drop(work, shard, observation)
     return work.ledger.shard(shard.shard_id)
 
 

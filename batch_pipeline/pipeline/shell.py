@@ -17,15 +17,15 @@ from batch_pipeline.model import CanaryRecord, Hold, PartitionSummary, Shard, Sh
 from batch_pipeline.pipeline import (
     building,
     canary,
+    cancelling,
     collecting,
+    holds,
     planning,
     reporting,
     running,
     selecting,
     sending,
-    standing,
-    stopping,
-    stops,
+    status,
     watching,
 )
 from batch_pipeline.pipeline.checking import check
@@ -33,10 +33,10 @@ from batch_pipeline.pipeline.workplace import Workplace, utc_now
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.periods import Calendar
-from batch_pipeline.stages.report import CostReport
-from batch_pipeline.stages.requests import RequestsBuilt
-from batch_pipeline.stages.shards import Only
+from batch_pipeline.stages.bill.report import CostReport
+from batch_pipeline.stages.requests.build import RequestsBuilt
+from batch_pipeline.stages.requests.periods import Calendar
+from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline.store.files import Store
 from batch_pipeline.store.ledger import Ledger
 
@@ -129,7 +129,7 @@ class Pipeline:
         selecting.check_named(self.work, names, only)
         collecting.mend(self.work, names)
         if not by_itself:
-            stops.lift(self.work, names, unmatched_too=only is not None)
+            holds.lift(self.work, names, unmatched_too=only is not None)
         return sending.submit(self.work, names, run_id=run_id, only=only, by_hand=not by_itself)
 
     def watch(self) -> watching.Watched:
@@ -169,9 +169,9 @@ class Pipeline:
         """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
         return self.stop(partitions).shards
 
-    def stop(self, partitions: Sequence[str] | None = None) -> stopping.Stopped:
+    def stop(self, partitions: Sequence[str] | None = None) -> cancelling.Stopped:
         """`cancel`, with what was refused and why."""
-        return stopping.cancel(self.work, partitions)
+        return cancelling.cancel(self.work, partitions)
 
     def resend(  # noqa: PLR0913 - how far a person's word goes, each part named
         self,
@@ -196,7 +196,7 @@ class Pipeline:
         selecting.check_named(self.work, names, only)
         collecting.mend(self.work, names)
         surely = again or release or only is not None
-        stopping.let_go(self.work, names, lost=lost, unmatched=surely)
+        cancelling.let_go(self.work, names, lost=lost, unmatched=surely)
         if release:
             self.release()
         sent = sending.submit(self.work, names, run_id=run_id, only=only, by_hand=True)
@@ -206,7 +206,7 @@ class Pipeline:
 
     def lift(self) -> list[Hold]:
         """Take away every hold of the job but a person's and a canary's; which they were."""
-        return stops.lift(self.work, None, unmatched_too=True)
+        return holds.lift(self.work, None, unmatched_too=True)
 
     def release(self) -> CanaryRecord | None:
         """Let the rows that a failed canary holds go with the next submit; None: none is held."""
@@ -291,7 +291,7 @@ class Pipeline:
     def standing(self, steps: running.Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""
         work = self.work
-        return standing.of(steps, self.shards(list(steps)), now=work.now(), skews=self.skews())
+        return status.of(steps, self.shards(list(steps)), now=work.now(), skews=self.skews())
 
     def skews(self) -> dict[str, float]:
         """How many seconds our clock was ahead of a provider's, where they were far apart."""

@@ -16,7 +16,7 @@ from batch_pipeline.model import (
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import collecting, looking, stops, strays
+from batch_pipeline.pipeline import collecting, holds, missed, stray_batches
 from batch_pipeline.pipeline.sending import NO_BATCH, one_line_too_large
 from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.absence import WARY
@@ -31,7 +31,7 @@ from batch_pipeline.policy.lifecycle import (
     next_step,
     verdict,
 )
-from batch_pipeline.stages.shards import split
+from batch_pipeline.stages.shards.cut import split
 
 log = logging.getLogger("batch_pipeline")
 
@@ -87,7 +87,7 @@ def _watch(work: Workplace, provider: str) -> Watched:
     )
     waited = [shard for shard in ours if shard.state is ShardState.SUBMITTED]
     given_up = [
-        shard for shard in ours if shard not in waited and not looking.is_waited_for(work, shard)
+        shard for shard in ours if shard not in waited and not missed.is_waited_for(work, shard)
     ]
     doubted = work.ledger.absences.doubted(provider, since=work.now() - WARY)
     wary = [shard for shard in doubted if shard.account in {None, account}]
@@ -110,7 +110,7 @@ def _heeded(
     heeded = [
         seen
         for seen in observations
-        if looking.goes_on(work, by_batch[seen.batch_id], seen, verdicts[seen.batch_id])
+        if missed.goes_on(work, by_batch[seen.batch_id], seen, verdicts[seen.batch_id])
     ]
     changed = work.ledger.observe(
         work.client(provider).account,
@@ -153,7 +153,7 @@ def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
     if any(summary.counts.deferred for summary in summaries):
         canaries = work.ledger.canaries.out(work.job.name)
         summaries = [replace(summary, canaries=canaries) for summary in summaries]
-    held = stops.by_partition(work)
+    held = holds.by_partition(work)
     if held:
         summaries = [
             replace(one, holds=(*held.get("", ()), *held.get(one.counts.partition, ())))
@@ -186,7 +186,7 @@ def _observe(
     cannot be read alone either: they hold up no other.
     """
     listed, odd = _listed(work, provider, [*shards, *wary])
-    strays.settle(work, provider, listed, wary)
+    stray_batches.settle(work, provider, listed, wary)
     found: list[Observation] = []
     unread: list[Unreadable] = []
     for shard in shards:
@@ -220,7 +220,7 @@ def _listed(
 
 
 def _start(shard: Shard) -> datetime | None:
-    doubted = strays.begun(shard) if shard.doubted_at is not None else None
+    doubted = stray_batches.begun(shard) if shard.doubted_at is not None else None
     made = (known_time(shard.remote.created_at) if shard.remote else None) or shard.created_at
     return min((one for one in (doubted, made) if one is not None), default=None)
 
@@ -229,14 +229,14 @@ def _alone(work: Workplace, shard: Shard) -> Observation | None:
     batch_id = str(shard.batch_id)
     if batch_id.startswith(NO_BATCH):  # a crash came between the refusal and its end
         return shard.remote
-    if shard.missed is Missed.BATCH and looking.is_waited_for(work, shard):
+    if shard.missed is Missed.BATCH and missed.is_waited_for(work, shard):
         return None
     try:
         return work.client(shard.provider).retrieve(batch_id)
     except NotFound as error:
         made = shard.remote.created_at if shard.remote is not None else shard.submitted_at
         if made is None or work.there(shard.provider) - made > _MARGIN:
-            looking.missed(work, shard, Missed.BATCH, str(error))
+            missed.missed(work, shard, Missed.BATCH, str(error))
         return None  # younger ones may not be readable yet
 
 
@@ -247,11 +247,11 @@ def _act(
         case Verdict.REQUEUE:
             _requeue(work, shard, seen, queue_is_ours=queue_is_ours)
         case Verdict.CANCEL:
-            said = looking.stop(work, shard, seen)
+            said = missed.stop(work, shard, seen)
             if said is not None:
-                looking.note(work, shard, said)
+                missed.note(work, shard, said)
         case Verdict.STUCK:
-            looking.stuck(work, shard, seen)
+            missed.stuck(work, shard, seen)
         case Verdict.COLLECT:
             log.info("batch ended", extra={"batch": seen.batch_id, "status": seen.raw_status})
         case Verdict.WAIT:

@@ -16,7 +16,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from batch_pipeline.errors import Throttled
-from batch_pipeline.pipeline.trouble import said
+from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import read_overrides
 from batch_pipeline.providers.patience import Patience

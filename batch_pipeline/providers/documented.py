@@ -22,7 +22,7 @@ def page(known: Capabilities) -> str:
 def _lines(known: Capabilities) -> Iterator[str]:
     yield f"# {known.title}"
     yield (
-        f"Generated from `batch_pipeline/providers/{known.provider}_facts.py` by `make docs`; "
+        f"Generated from `batch_pipeline/providers/{known.provider}/facts.py` by `make docs`; "
         f"`batch-pipeline providers {known.provider}` prints the same. The key is read from "
         f"`{known.key_variable}`."
     )

@@ -24,7 +24,7 @@ from genai_prices.types import (
     MatchLogic,
 )
 
-from batch_pipeline.providers.retired import CHECKED, RETIRED
+from batch_pipeline.providers.retired_models import CHECKED, RETIRED
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest|preview)$")
 _TUNED = re.compile(r"^ft:([^:]+):")

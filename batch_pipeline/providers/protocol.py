@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from batch_pipeline.model import Envelope, Hole, Limits, Observation, Shard, Tree
+from batch_pipeline.providers.calling import Clock
 from batch_pipeline.providers.capabilities import Capabilities
-from batch_pipeline.providers.timekeeping import Clock
 from batch_pipeline.spec import BatchJob, Target
 
 __all__ = ["Client", "Codec", "Envelope", "Hole", "Known", "Odd", "Tree", "ignored"]
@@ -60,7 +60,7 @@ class Codec(Protocol):
         ...
 
     def decode_sql(self, endpoint: str) -> str:
-        """A DuckDB query from result lines to outcome columns; see stages/outcomes.py."""
+        """A DuckDB query from result lines to outcome columns; see stages/results/outcomes.py."""
         ...
 
 

@@ -26,17 +26,17 @@ class Registry:
         service = self.services.get(name)
         match name if service is None else service.provider:
             case "openai":
-                from batch_pipeline.providers.openai_wire import OpenAIWire  # noqa: PLC0415 - loads when used
+                from batch_pipeline.providers.openai.codec import OpenAICodec  # noqa: PLC0415 - loads when used
 
-                return OpenAIWire(service)
+                return OpenAICodec(service)
             case "anthropic":
-                from batch_pipeline.providers.anthropic_wire import AnthropicWire  # noqa: PLC0415
+                from batch_pipeline.providers.anthropic.codec import AnthropicCodec  # noqa: PLC0415
 
-                return AnthropicWire()
+                return AnthropicCodec()
             case "mistral":
-                from batch_pipeline.providers.mistral_wire import MistralWire  # noqa: PLC0415
+                from batch_pipeline.providers.mistral.codec import MistralCodec  # noqa: PLC0415
 
-                return MistralWire()
+                return MistralCodec()
         raise self._unknown(name)
 
     def client(
@@ -49,17 +49,17 @@ class Registry:
         service = self.services.get(name)
         match name if service is None else service.provider:
             case "openai":
-                from batch_pipeline.providers.openai import OpenAIClient  # noqa: PLC0415 - the SDK is heavy
+                from batch_pipeline.providers.openai.client import OpenAIClient  # noqa: PLC0415 - the SDK is heavy
 
                 if service is not None:
                     return OpenAIClient.of_service(name, service, env, patience=patience)
                 return OpenAIClient.from_env(env, patience=patience)
             case "anthropic":
-                from batch_pipeline.providers.anthropic import AnthropicClient  # noqa: PLC0415
+                from batch_pipeline.providers.anthropic.client import AnthropicClient  # noqa: PLC0415
 
                 return AnthropicClient.from_env(env, patience=patience)
             case "mistral":
-                from batch_pipeline.providers.mistral import MistralClient  # noqa: PLC0415
+                from batch_pipeline.providers.mistral.client import MistralClient  # noqa: PLC0415
 
                 return MistralClient.from_env(env, patience=patience)
         raise self._unknown(name)

@@ -13,7 +13,7 @@ import jsonschema_rs
 import orjson
 
 from batch_pipeline.simulator import tokens
-from batch_pipeline.simulator.hints import Hints
+from batch_pipeline.simulator.prompt_reading import Hints
 from batch_pipeline.simulator.schema import writer_for
 
 _SURROGATE = "\ue0d8"  # stands for what no UTF-8 can hold until the line is written

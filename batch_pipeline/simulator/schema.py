@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import orjson
 
-from batch_pipeline.simulator.hints import Hints, TurnedHints
+from batch_pipeline.simulator.prompt_reading import Hints, TurnedHints
 from batch_pipeline.simulator.regexes import matching
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

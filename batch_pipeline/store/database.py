@@ -28,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from batch_pipeline.errors import StoreError
 from batch_pipeline.store import readonly
 from batch_pipeline.store.tables import SCHEMA_VERSION, UPGRADES, UtcTime, meta, metadata
-from batch_pipeline.wholefile import folder_made, private_file
+from batch_pipeline.whole_files import folder_made, private_file
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from batch_pipeline.errors import StoreError, UsageError
-from batch_pipeline.wholefile import folder_made, may_write, private_file, written_aside
+from batch_pipeline.whole_files import folder_made, may_write, private_file, written_aside
 
 _LONGEST = 200  # bytes: a folder's name ends at 255, and files are written aside under longer names
 _ASIDE = ".*.part"
@@ -58,7 +58,7 @@ class Store:
         return self.requests_dir(job, partition) / "requests.parquet"
 
     def requests_lines(self, job: str, partition: str) -> Path:
-        """The first file of the partition's request lines; see stages/linefiles.py."""
+        """The first file of the partition's request lines; see stages/requests/line_files.py."""
         return self.requests_dir(job, partition) / "lines.jsonl"
 
     def shards_dir(self, job: str) -> Path:

@@ -17,10 +17,10 @@ from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary,
 from batch_pipeline.store import moves, queries
 from batch_pipeline.store.absences import Absences
 from batch_pipeline.store.canaries import Canaries
-from batch_pipeline.store.cuts import Cuts
 from batch_pipeline.store.database import Database
 from batch_pipeline.store.holds import Holds
 from batch_pipeline.store.moves import Move
+from batch_pipeline.store.partial_files import Cuts
 from batch_pipeline.store.rows import AccountInFlight, BatchRecord, partition_counts
 from batch_pipeline.store.tables import accounts, batches, locks, partitions, shards
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Engine, NullPool, create_engine
 
 from batch_pipeline.errors import StoreError
-from batch_pipeline.wholefile import may_write
+from batch_pipeline.whole_files import may_write
 
 
 def is_all_we_may(address: URL) -> bool:

@@ -1,4 +1,4 @@
-"""Every test that asks for a case, a bench or a place is run for each provider."""
+"""Every test that asks for a case, a runner or a pipeline's world is run for each provider."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from batch_pipeline.simulator.limits import Pace
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.contract.bench import Bench, on_the_bench
 from batch_pipeline_tests.contract.cases import CASES, Case, named
-from batch_pipeline_tests.contract.place import Place, placed
+from batch_pipeline_tests.contract.client_runner import ClientRunner, client_runner
+from batch_pipeline_tests.contract.pipeline_world import Place, placed
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def bench(case: Case, sim: Simulator, tmp_path: Path) -> Iterator[Bench]:
+def runner(case: Case, sim: Simulator, tmp_path: Path) -> Iterator[ClientRunner]:
     """The client alone."""
-    with on_the_bench(case, sim, tmp_path) as one:
+    with client_runner(case, sim, tmp_path) as one:
         yield one
 
 

@@ -23,9 +23,9 @@ from batch_pipeline.errors import (
 )
 from batch_pipeline.model import TERMINAL, Observation, RemoteStatus
 from batch_pipeline.providers.protocol import Client
-from batch_pipeline_tests.contract.bench import Bench
 from batch_pipeline_tests.contract.cases import CASES, named
-from batch_pipeline_tests.providers.canned import answering
+from batch_pipeline_tests.contract.client_runner import ClientRunner
+from batch_pipeline_tests.providers.fixed_answers import answering
 from batch_pipeline_tests.world import KEY
 
 DAY = 86_400
@@ -46,13 +46,13 @@ CERTAIN: list[tuple[int, type[ProviderError]]] = [
     (422, Refused),
     (429, Throttled),
 ]
-FREE: dict[str, Callable[[Bench, Client, Observation], object]] = {
-    "upload": lambda bench, client, _: client.upload(bench.lines(), name="again"),
+FREE: dict[str, Callable[[ClientRunner, Client, Observation], object]] = {
+    "upload": lambda runner, client, _: client.upload(runner.lines(), name="again"),
     "retrieve": lambda _, client, seen: client.retrieve(seen.batch_id),
-    "list": lambda bench, client, _: list(client.observe(since=bench.since)),
+    "list": lambda runner, client, _: list(client.observe(since=runner.since)),
     "cancel": lambda _, client, seen: client.cancel(seen.batch_id),
-    "content": lambda bench, client, seen: client.download(
-        str(seen.output_file_id), bench.folder / "out"
+    "content": lambda runner, client, seen: client.download(
+        str(seen.output_file_id), runner.folder / "out"
     ),
     "delete": lambda _, client, seen: client.delete_file(str(seen.output_file_id)),
 }
@@ -63,9 +63,9 @@ every_free_call = pytest.mark.parametrize(
 )
 
 
-def before(bench: Bench, operation: str) -> Observation:
+def before(runner: ClientRunner, operation: str) -> Observation:
     """What there has to be for the call."""
-    return bench.send() if operation == "cancel" else bench.ended()
+    return runner.send() if operation == "cancel" else runner.ended()
 
 
 # --- the create -----------------------------------------------------------------------------------
@@ -73,68 +73,70 @@ def before(bench: Bench, operation: str) -> Observation:
 
 @pytest.mark.parametrize("fault", UNCERTAIN, ids=lambda f: "-".join(map(str, f.values())))
 def test_a_create_without_a_certain_answer_is_made_once_and_found_exactly_if_it_happened(
-    bench: Bench, fault: dict[str, object]
+    runner: ClientRunner, fault: dict[str, object]
 ) -> None:
-    bench.faults({"operation": "create", "times": 1, **fault})
+    runner.faults({"operation": "create", "times": 1, **fault})
     with pytest.raises(Ambiguous, match="look for it before anything is sent again"):
-        bench.send()
-    [create] = bench.calls("create")
-    assert bench.waits == []
-    if create.effect and not bench.case.names_batches:
+        runner.send()
+    [create] = runner.calls("create")
+    assert runner.waits == []
+    if create.effect and not runner.case.names_batches:
         with pytest.raises(Undecided):
-            bench.found()
-    bench.sim.advance(60)
-    assert bench.found() == create.effect
+            runner.found()
+    runner.sim.advance(60)
+    assert runner.found() == create.effect
 
 
 @pytest.mark.parametrize(("status", "meant"), CERTAIN, ids=lambda v: str(v) if v is int else None)
 def test_a_refused_create_is_certain_and_made_once(
-    bench: Bench, status: int, meant: type[ProviderError]
+    runner: ClientRunner, status: int, meant: type[ProviderError]
 ) -> None:
-    bench.faults({"do": "fail", "operation": "create", "status": status, "retry_after": 45})
+    runner.faults({"do": "fail", "operation": "create", "status": status, "retry_after": 45})
     with pytest.raises(ProviderError) as caught:
-        bench.send()
+        runner.send()
     assert type(caught.value) is meant
     assert getattr(caught.value, "retry_after", 45) == 45
-    assert len(bench.calls("create")) == 1
-    assert bench.waits == []
-    assert bench.found() is None
+    assert len(runner.calls("create")) == 1
+    assert runner.waits == []
+    assert runner.found() is None
 
 
 def test_a_file_that_the_provider_does_not_see_yet_is_waited_for_but_not_for_ever(
-    bench: Bench,
+    runner: ClientRunner,
 ) -> None:
-    bench.faults({"do": "fail", "operation": "create", "status": 404, "times": 2})
-    if not bench.case.uploads:
+    runner.faults({"do": "fail", "operation": "create", "status": 404, "times": 2})
+    if not runner.case.uploads:
         with pytest.raises(NotFound):
-            bench.send()
+            runner.send()
         return
-    assert bench.send().batch_id
-    assert bench.waits == [1, 2]
-    bench.faults({"do": "fail", "operation": "create", "status": 404})
+    assert runner.send().batch_id
+    assert runner.waits == [1, 2]
+    runner.faults({"do": "fail", "operation": "create", "status": 404})
     with pytest.raises(NotFound):
-        bench.send()
-    assert sum(bench.waits) == 63
+        runner.send()
+    assert sum(runner.waits) == 63
 
 
-def test_lines_that_are_at_fault_as_such_are_told_before_anything_runs(bench: Bench) -> None:
-    whole = bench.lines(3).read_bytes().split(b"\n")
+def test_lines_that_are_at_fault_as_such_are_told_before_anything_runs(
+    runner: ClientRunner,
+) -> None:
+    whole = runner.lines(3).read_bytes().split(b"\n")
     whole[1] = whole[1].replace(b'"role"', b'"role ')
-    lines = bench.folder / "bad.jsonl"
+    lines = runner.folder / "bad.jsonl"
     lines.write_bytes(b"\n".join(whole))
     try:
-        file_id = bench.client.upload(lines, name="bad")
-        made = bench.client.create(bench.shard(3), lines, file_id=file_id)
+        file_id = runner.client.upload(lines, name="bad")
+        made = runner.client.create(runner.shard(3), lines, file_id=file_id)
     except BadLines as error:  # at the upload
         assert list(error.lines) == [2]  # noqa: PT017 - each provider has its own moment
         return
     except Refused as error:  # at the create
         assert "not valid JSON" in str(error)  # noqa: PT017
         return
-    bench.sim.advance(60)  # in validation
-    seen = bench.client.retrieve(made.batch_id)
+    runner.sim.advance(60)  # in validation
+    seen = runner.client.retrieve(made.batch_id)
     assert (seen.status, [one.line for one in seen.problems]) == (RemoteStatus.FAILED, [2])
-    assert bench.answers(seen) == []
+    assert runner.answers(seen) == []
 
 
 # --- calls that cost nothing ----------------------------------------------------------------------
@@ -150,60 +152,64 @@ def test_lines_that_are_at_fault_as_such_are_told_before_anything_runs(bench: Be
     ids=["drop", "429"],
 )
 def test_a_call_that_costs_nothing_is_made_again(
-    bench: Bench, operation: str, fault: dict[str, object], waits: list[float]
+    runner: ClientRunner, operation: str, fault: dict[str, object], waits: list[float]
 ) -> None:
-    seen = before(bench, operation)
-    made = len(bench.calls(operation))
-    bench.faults({"operation": operation, "times": 1, **fault})
-    FREE[operation](bench, bench.client, seen)
-    assert len(bench.calls(operation)) == made + 2
-    assert bench.waits == waits
+    seen = before(runner, operation)
+    made = len(runner.calls(operation))
+    runner.faults({"operation": operation, "times": 1, **fault})
+    FREE[operation](runner, runner.client, seen)
+    assert len(runner.calls(operation)) == made + 2
+    assert runner.waits == waits
 
 
 @every_free_call
 def test_no_wait_is_longer_than_our_patience_and_no_right_is_asked_for_twice(
-    bench: Bench, operation: str
+    runner: ClientRunner, operation: str
 ) -> None:
-    seen = before(bench, operation)
-    made = len(bench.calls(operation))
+    seen = before(runner, operation)
+    made = len(runner.calls(operation))
     for number, (status, meant) in enumerate(
         [(429, Throttled), (401, Unauthorized), (403, Unauthorized)], start=1
     ):
-        bench.faults({"do": "fail", "operation": operation, "status": status, "retry_after": 900})
+        runner.faults({"do": "fail", "operation": operation, "status": status, "retry_after": 900})
         with pytest.raises(meant):
-            FREE[operation](bench, bench.client, seen)
-        assert len(bench.calls(operation)) == made + number
-    assert bench.waits == []
+            FREE[operation](runner, runner.client, seen)
+        assert len(runner.calls(operation)) == made + number
+    assert runner.waits == []
 
 
-def test_a_provider_that_stays_down_is_unavailable_and_not_asked_for_ever(bench: Bench) -> None:
-    seen = bench.send()
-    bench.faults({"do": "fail", "operation": "any", "status": 502})
-    made = len(bench.calls())
+def test_a_provider_that_stays_down_is_unavailable_and_not_asked_for_ever(
+    runner: ClientRunner,
+) -> None:
+    seen = runner.send()
+    runner.faults({"do": "fail", "operation": "any", "status": 502})
+    made = len(runner.calls())
     with pytest.raises(Unavailable, match="may be made again"):
-        bench.client.retrieve(seen.batch_id)
-    assert len(bench.calls()) == made + 6
-    assert bench.waits == [0.5, 1, 2, 4, 8]
+        runner.client.retrieve(seen.batch_id)
+    assert len(runner.calls()) == made + 6
+    assert runner.waits == [0.5, 1, 2, 4, 8]
 
 
-def test_a_batch_that_is_not_there_is_not_found_and_not_asked_for_again(bench: Bench) -> None:
-    seen = bench.send()
-    bench.faults({"do": "fail", "operation": "retrieve", "status": 404})
+def test_a_batch_that_is_not_there_is_not_found_and_not_asked_for_again(
+    runner: ClientRunner,
+) -> None:
+    seen = runner.send()
+    runner.faults({"do": "fail", "operation": "retrieve", "status": 404})
     with pytest.raises(NotFound):
-        bench.client.retrieve(seen.batch_id)
-    assert len(bench.calls("retrieve")) == 1
+        runner.client.retrieve(seen.batch_id)
+    assert len(runner.calls("retrieve")) == 1
 
 
 # --- what a batch says ----------------------------------------------------------------------------
 
 
-def test_a_status_that_nobody_knows_is_no_end(bench: Bench) -> None:
-    seen = bench.client.retrieve(bench.send().batch_id)
-    raw = told(bench)
+def test_a_status_that_nobody_knows_is_no_end(runner: ClientRunner) -> None:
+    seen = runner.client.retrieve(runner.send().batch_id)
+    raw = told(runner)
     strange = raw.replace(f'"{seen.raw_status}"'.encode(), b'"hibernating"')
     assert strange != raw
     with answering(strange) as url:
-        client = bench.at(url)
+        client = runner.at(url)
         looked = client.retrieve(seen.batch_id)
         client.close()
     assert (looked.status, looked.raw_status) == (RemoteStatus.UNKNOWN, "hibernating")
@@ -211,64 +217,66 @@ def test_a_status_that_nobody_knows_is_no_end(bench: Bench) -> None:
     assert looked.expires_at == seen.expires_at
 
 
-def test_a_field_that_nobody_knows_and_an_answer_that_is_none_are_told_apart(bench: Bench) -> None:
-    seen = bench.client.retrieve(bench.send().batch_id)
-    with answering(told(bench).replace(b"{", b'{"brand_new":{"x":[1]},', 1)) as url:
-        client = bench.at(url)
+def test_a_field_that_nobody_knows_and_an_answer_that_is_none_are_told_apart(
+    runner: ClientRunner,
+) -> None:
+    seen = runner.client.retrieve(runner.send().batch_id)
+    with answering(told(runner).replace(b"{", b'{"brand_new":{"x":[1]},', 1)) as url:
+        client = runner.at(url)
         assert client.retrieve(seen.batch_id) == seen
         client.close()
     with answering(b"<html>Welcome to the gateway</html>") as url:
-        client = bench.at(url)
+        client = runner.at(url)
         with pytest.raises(Unavailable):
             client.retrieve(seen.batch_id)
         with pytest.raises(Ambiguous):
-            client.create(bench.shard(), bench.lines(), file_id=seen.input_file_id)
+            client.create(runner.shard(), runner.lines(), file_id=seen.input_file_id)
         client.close()
 
 
-def told(bench: Bench) -> bytes:
+def told(runner: ClientRunner) -> bytes:
     """The provider's own words in the last look at a batch."""
-    entry = bench.calls("retrieve")[-1]
+    entry = runner.calls("retrieve")[-1]
     headers = {"Authorization": f"Bearer {KEY}", "anthropic-version": "2023-06-01"}
-    with urlopen(Request(bench.sim.url + entry.path, headers=headers)) as answer:  # noqa: S310 - ours
+    with urlopen(Request(runner.sim.url + entry.path, headers=headers)) as answer:  # noqa: S310 - ours
         body: bytes = answer.read()
     return body
 
 
-def test_a_batch_of_failed_rows_alone_names_the_file_that_says_why(bench: Bench) -> None:
-    bench.sim.faults({"rows": [{"becomes": "error", "status": 400}]})
-    seen = bench.ended(3)
+def test_a_batch_of_failed_rows_alone_names_the_file_that_says_why(runner: ClientRunner) -> None:
+    runner.sim.faults({"rows": [{"becomes": "error", "status": 400}]})
+    seen = runner.ended(3)
     assert seen.status is RemoteStatus.COMPLETED
-    rows = bench.answers(seen)
-    assert [row["custom_id"] for row in rows] == bench.ids(3)
+    rows = runner.answers(seen)
+    assert [row["custom_id"] for row in rows] == runner.ids(3)
     assert {row["failure"] for row in rows} == {"rejected"}
 
 
-def test_a_cancelled_batch_gives_what_was_finished_before(bench: Bench) -> None:
-    bench.sim.faults({"batches": [{"do": "stall", "after": 0.5}]})
-    made = bench.send(4)
-    bench.sim.advance(20)
-    assert bench.client.cancel(made.batch_id).status in {
+def test_a_cancelled_batch_gives_what_was_finished_before(runner: ClientRunner) -> None:
+    runner.sim.faults({"batches": [{"do": "stall", "after": 0.5}]})
+    made = runner.send(4)
+    runner.sim.advance(20)
+    assert runner.client.cancel(made.batch_id).status in {
         RemoteStatus.ENDING,
         RemoteStatus.CANCELLED,
     }
-    bench.sim.advance(700)
-    seen = bench.client.retrieve(made.batch_id)
+    runner.sim.advance(700)
+    seen = runner.client.retrieve(made.batch_id)
     assert seen.status is RemoteStatus.CANCELLED
-    kinds = [row["failure"] for row in bench.answers(seen)]
+    kinds = [row["failure"] for row in runner.answers(seen)]
     assert kinds.count(None) == 2
     assert set(kinds) <= {None, "cancelled"}
-    assert bench.client.cancel(made.batch_id).status is RemoteStatus.CANCELLED  # twice is no error
+    assert runner.client.cancel(made.batch_id).status is RemoteStatus.CANCELLED  # twice is no error
 
 
-def test_a_window_that_closes_leaves_what_was_finished_before(bench: Bench) -> None:
-    bench.sim.faults({"batches": [{"do": "stall", "after": 0.5}]})
-    made = bench.send(4)
-    assert bench.client.retrieve(made.batch_id).expires_at == made.created_at + timedelta(days=1)
-    bench.sim.advance(DAY + 60)
-    seen = bench.client.retrieve(made.batch_id)
+def test_a_window_that_closes_leaves_what_was_finished_before(runner: ClientRunner) -> None:
+    runner.sim.faults({"batches": [{"do": "stall", "after": 0.5}]})
+    made = runner.send(4)
+    assert runner.client.retrieve(made.batch_id).expires_at == made.created_at + timedelta(days=1)
+    runner.sim.advance(DAY + 60)
+    seen = runner.client.retrieve(made.batch_id)
     assert seen.status is RemoteStatus.EXPIRED
-    kinds = [row["failure"] for row in bench.answers(seen)]
+    kinds = [row["failure"] for row in runner.answers(seen)]
     assert kinds.count(None) == 2
     assert set(kinds) <= {None, "expired"}
 
@@ -278,50 +286,50 @@ def test_a_window_that_closes_leaves_what_was_finished_before(bench: Bench) -> N
 
 @pytest.mark.parametrize("cut", [0, 50])
 def test_a_cut_download_is_made_again_and_the_file_is_whole_or_not_there(
-    bench: Bench, cut: int
+    runner: ClientRunner, cut: int
 ) -> None:
-    seen = bench.ended(3)
-    out, file_id = bench.folder / "results", str(seen.output_file_id)
-    bench.faults({"do": "cut", "operation": "content", "bytes": cut, "times": 2})
-    assert bench.client.download(file_id, out) == out.stat().st_size
+    seen = runner.ended(3)
+    out, file_id = runner.folder / "results", str(seen.output_file_id)
+    runner.faults({"do": "cut", "operation": "content", "bytes": cut, "times": 2})
+    assert runner.client.download(file_id, out) == out.stat().st_size
     assert out.read_bytes().count(b'"custom_id"') == 3
     out.unlink()
-    there = sorted(bench.folder.iterdir())
-    bench.faults({"do": "cut", "operation": "content", "bytes": cut})
+    there = sorted(runner.folder.iterdir())
+    runner.faults({"do": "cut", "operation": "content", "bytes": cut})
     with pytest.raises(Unavailable):
-        bench.client.download(file_id, out)
-    assert sorted(bench.folder.iterdir()) == there
+        runner.client.download(file_id, out)
+    assert sorted(runner.folder.iterdir()) == there
 
 
-def test_results_that_the_provider_no_longer_has_are_not_found(bench: Bench) -> None:
-    seen = bench.ended()
-    bench.sim.advance(31 * DAY)
+def test_results_that_the_provider_no_longer_has_are_not_found(runner: ClientRunner) -> None:
+    seen = runner.ended()
+    runner.sim.advance(31 * DAY)
     with pytest.raises(NotFound):
-        bench.client.download(str(seen.output_file_id), bench.folder / "out")
-    assert len(bench.calls("content")) == 1
-    assert not (bench.folder / "out").exists()
+        runner.client.download(str(seen.output_file_id), runner.folder / "out")
+    assert len(runner.calls("content")) == 1
+    assert not (runner.folder / "out").exists()
 
 
-def test_what_was_deleted_may_be_deleted_again(bench: Bench) -> None:
-    seen = bench.ended()
+def test_what_was_deleted_may_be_deleted_again(runner: ClientRunner) -> None:
+    seen = runner.ended()
     for _ in range(2):
-        bench.client.delete_file(str(seen.output_file_id))
+        runner.client.delete_file(str(seen.output_file_id))
     with pytest.raises(NotFound):
-        bench.client.download(str(seen.output_file_id), bench.folder / "out")
+        runner.client.download(str(seen.output_file_id), runner.folder / "out")
 
 
 def test_an_upload_without_a_create_is_named_after_its_shard_and_can_be_deleted(
-    bench: Bench,
+    runner: ClientRunner,
 ) -> None:
-    bench.faults({"do": "fail", "operation": "create", "status": 400})
+    runner.faults({"do": "fail", "operation": "create", "status": 400})
     with pytest.raises(Refused):
-        bench.send()
-    files = [entry.effect for entry in bench.calls("upload")]
-    assert len(files) == bench.case.uploads
+        runner.send()
+    files = [entry.effect for entry in runner.calls("upload")]
+    assert len(files) == runner.case.uploads
     for file_id in files:
-        orphan = bench.sim._engine.state.file(str(file_id))
+        orphan = runner.sim._engine.state.file(str(file_id))
         assert orphan is not None
-        assert orphan.filename == f"bench-{bench.shard().shard_id}.jsonl"
-        bench.client.delete_file(str(file_id))
-        gone = bench.sim._engine.state.file(str(file_id))
+        assert orphan.filename == f"contract-{runner.shard().shard_id}.jsonl"
+        runner.client.delete_file(str(file_id))
+        gone = runner.sim._engine.state.file(str(file_id))
         assert gone is None or gone.deleted

@@ -20,10 +20,10 @@ from batch_pipeline.model import FailureKind, Shard
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.outcomes import OutcomesDecoded, decode_shard
-from batch_pipeline_tests.contract.bench import CON
+from batch_pipeline.stages.results.outcomes import OutcomesDecoded, decode_shard
 from batch_pipeline_tests.contract.cases import EVERYWHERE, Case
-from batch_pipeline_tests.contract.place import ALL, Place, placed
+from batch_pipeline_tests.contract.client_runner import CON
+from batch_pipeline_tests.contract.pipeline_world import ALL, Place, placed
 from batch_pipeline_tests.world import DAYS
 
 ODD_BUT_FINE = [{"do": name} for name in ("foreign_results", "no_final_newline", "empty_error_id")]

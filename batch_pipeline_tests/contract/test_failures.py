@@ -15,7 +15,7 @@ from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.simulator.limits import Limits, Pace
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.contract.cases import Case
-from batch_pipeline_tests.contract.place import ALL, Place, placed
+from batch_pipeline_tests.contract.pipeline_world import ALL, Place, placed
 from batch_pipeline_tests.world import DAYS, KEY, SCHEMA, rows
 
 DAY = 86_400

@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_pipeline.errors import SpecError
-from batch_pipeline.model import Destination
+from batch_pipeline.model import BuiltTarget
 from batch_pipeline.providers.capabilities import _WORDS as WORDS
 from batch_pipeline.providers.capabilities import FEATURES, features
 from batch_pipeline.providers.registry import Registry
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.dataset import open_dataset
-from batch_pipeline.stages.requests import Aim, build_requests
-from batch_pipeline_tests.contract.bench import CON
+from batch_pipeline.stages.requests.build import CompiledTarget, build_requests
+from batch_pipeline.stages.requests.dataset import open_dataset
 from batch_pipeline_tests.contract.cases import CASES, EVERYWHERE, Case, named
-from batch_pipeline_tests.stages.made import ROOMY
+from batch_pipeline_tests.contract.client_runner import CON
+from batch_pipeline_tests.stages.built_requests import ROOMY
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -167,7 +167,7 @@ def bodies(case_number: int, endpoint: str) -> dict[str, dict[str, Any]]:
         done = build_requests(
             CON,
             job=job,
-            aims=[aim(case, name, one) for name, one in jobs.items()],
+            targets=[compiled(case, name, one) for name, one in jobs.items()],
             selection=open_dataset(job.dataset, job.partitions).select("all"),
             partition="all",
             into=into,
@@ -179,14 +179,14 @@ def bodies(case_number: int, endpoint: str) -> dict[str, dict[str, Any]]:
     return {names[one["custom_id"]]: one[case.around] for one in found}
 
 
-def aim(case: Case, name: str, job: BatchJob) -> Aim:
+def compiled(case: Case, name: str, job: BatchJob) -> CompiledTarget:
     """One feature's row goes to a target that has it; the codec is asked as the pipeline does."""
     (target,) = job.targets
     Registry().check(job, target)
-    where = Destination(name or "plain", case.provider, target.model, target.endpoint)
+    where = BuiltTarget(name or "plain", case.provider, target.model, target.endpoint)
     codec = case.codec
-    return Aim(
-        destination=where,
+    return CompiledTarget(
+        target=where,
         when=f"id = '{name}'",
         body=codec.body(job, target),
         envelope=codec.envelope(target.endpoint),

@@ -16,10 +16,10 @@ import pytest
 from batch_pipeline.errors import ProviderError, Unauthorized
 from batch_pipeline.model import Observation
 from batch_pipeline.providers.protocol import Client
-from batch_pipeline_tests.contract.bench import Bench
 from batch_pipeline_tests.contract.cases import CASES
+from batch_pipeline_tests.contract.client_runner import ClientRunner
 from batch_pipeline_tests.contract.test_calls import FREE, every_free_call
-from batch_pipeline_tests.providers.canned import answering, closed
+from batch_pipeline_tests.providers.fixed_answers import answering, closed
 from batch_pipeline_tests.providers.recording import recording
 from batch_pipeline_tests.world import KEY
 
@@ -54,22 +54,22 @@ def listening(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @every_free_call
 def test_a_key_that_a_provider_repeats_is_repeated_nowhere(
-    bench: Bench, operation: str, caplog: pytest.LogCaptureFixture
+    runner: ClientRunner, operation: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen = bench.ended()
-    impatient = bench.client_of(tries=2)
+    seen = runner.ended()
+    impatient = runner.client_of(tries=2)
     with listening(caplog):
-        ask(bench, operation, impatient, seen)
+        ask(runner, operation, impatient, seen)
     impatient.close()
 
 
-def ask(bench: Bench, operation: str, client: Client, seen: Observation) -> None:
+def ask(runner: ClientRunner, operation: str, client: Client, seen: Observation) -> None:
     """Make the call, and hear the key in every kind of refusal."""
     for status in (400, 401, 429, 500):
         fault = {"do": "fail", "operation": operation, "status": status, "message": QUOTING}
-        bench.faults({**fault, "code": KEY})
+        runner.faults({**fault, "code": KEY})
         try:
-            FREE[operation](bench, client, seen)
+            FREE[operation](runner, client, seen)
         except ProviderError as error:
             assert KEY not in shown(error)  # noqa: PT017 - a late cancel is no error
         else:
@@ -77,27 +77,27 @@ def ask(bench: Bench, operation: str, client: Client, seen: Observation) -> None
 
 
 def test_a_create_that_goes_wrong_shows_no_key(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    runner: ClientRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     with listening(caplog):
         for status in (400, 401, 402, 403, 413, 422, 429, 500):
             fault = {"do": "fail", "operation": "create", "status": status, "message": QUOTING}
-            bench.faults({**fault, "code": KEY})
+            runner.faults({**fault, "code": KEY})
             with pytest.raises(ProviderError) as caught:
-                bench.send()
+                runner.send()
             assert KEY not in shown(caught.value)
-        bench.sim.faults(None)
-        bench.ended()
+        runner.sim.faults(None)
+        runner.ended()
 
 
-def test_nobody_there_and_no_sense_in_an_answer_show_no_key(bench: Bench) -> None:
+def test_nobody_there_and_no_sense_in_an_answer_show_no_key(runner: ClientRunner) -> None:
     with answering(QUOTING.encode()) as nonsense:
         for url in (closed(), nonsense):
-            client = bench.at(url)
+            client = runner.at(url)
             with pytest.raises(ProviderError) as looked:
                 client.retrieve(SOME_ID)
             with pytest.raises(ProviderError) as made:
-                client.create(bench.shard(), bench.lines(), file_id=SOME_ID)
+                client.create(runner.shard(), runner.lines(), file_id=SOME_ID)
             assert KEY not in shown(looked.value) + shown(made.value)
             client.close()
 
@@ -131,21 +131,21 @@ def sending_on(url: str) -> Iterator[str]:
         thread.join()
 
 
-def test_no_redirect_takes_the_key_to_another_host(bench: Bench) -> None:
+def test_no_redirect_takes_the_key_to_another_host(runner: ClientRunner) -> None:
     with recording({}) as (stranger, calls), sending_on(stranger) as url:
-        client = bench.at(url)
+        client = runner.at(url)
         with pytest.raises(ProviderError):
             client.retrieve(SOME_ID)
         with pytest.raises(ProviderError):
-            client.create(bench.shard(), bench.lines(), file_id=SOME_ID)
+            client.create(runner.shard(), runner.lines(), file_id=SOME_ID)
         with pytest.raises(ProviderError):
-            client.download(SOME_ID, bench.folder / "out")
+            client.download(SOME_ID, runner.folder / "out")
         client.close()
     assert not [one for one in calls if KEY in str(one.headers) or KEY.encode() in one.body]
 
 
-def test_a_client_shows_account_and_host_and_never_its_key(bench: Bench) -> None:
-    client = bench.client
+def test_a_client_shows_account_and_host_and_never_its_key(runner: ClientRunner) -> None:
+    client = runner.client
     assert client.account in repr(client)
     assert KEY not in repr(client)
     assert KEY not in client.account
@@ -153,21 +153,21 @@ def test_a_client_shows_account_and_host_and_never_its_key(bench: Bench) -> None
         pickle.dumps(client)
 
 
-def test_a_key_that_is_none_is_told_by_the_name_of_its_variable(bench: Bench) -> None:
-    variable = bench.case.codec.capabilities.key_variable
+def test_a_key_that_is_none_is_told_by_the_name_of_its_variable(runner: ClientRunner) -> None:
+    variable = runner.case.codec.capabilities.key_variable
     for none in ("", " \n", "with a blank", "quoted\u201d", "two\nlines"):
         with pytest.raises(Unauthorized, match=variable) as caught:
-            bench.client_of({variable: none})
+            runner.client_of({variable: none})
         assert none.strip() == "" or none not in str(caught.value)
 
 
-def test_an_account_is_a_key_at_an_address(bench: Bench) -> None:
-    variable = bench.case.codec.capabilities.key_variable
+def test_an_account_is_a_key_at_an_address(runner: ClientRunner) -> None:
+    variable = runner.case.codec.capabilities.key_variable
     clients = [
-        bench.client_of(),
-        bench.client_of({variable: f"{KEY}\n"}),  # keys mounted as files end so
-        bench.client_of({variable: KEY + "2"}),
-        bench.at("http://127.0.0.1:9/v1"),
+        runner.client_of(),
+        runner.client_of({variable: f"{KEY}\n"}),  # keys mounted as files end so
+        runner.client_of({variable: KEY + "2"}),
+        runner.at("http://127.0.0.1:9/v1"),
     ]
     one, same, other_key, elsewhere = (client.account for client in clients)
     assert one == same

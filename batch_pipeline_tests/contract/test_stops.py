@@ -9,8 +9,8 @@ import pytest
 from batch_pipeline.errors import AccountStop
 from batch_pipeline.model import HoldKind
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.stages.shards import Only
-from batch_pipeline_tests.contract.place import ALL, Place
+from batch_pipeline.stages.shards.cut import Only
+from batch_pipeline_tests.contract.pipeline_world import ALL, Place
 
 WORDS = {
     "type": "object",

@@ -10,7 +10,7 @@ import pytest
 from batch_pipeline.model import CanaryVerdict
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.shards import Only
+from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline_tests.world import DAYS, World, made
 
 FIRST, SECOND = DAYS[:2]

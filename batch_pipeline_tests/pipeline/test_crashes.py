@@ -21,7 +21,7 @@ FAULTS = {
         {"becomes": "refused", "custom_id": "r-004*"},
     ]
 }
-CLIENT = "batch_pipeline.providers.openai:OpenAIClient"
+CLIENT = "batch_pipeline.providers.openai.client:OpenAIClient"
 LEDGER = "batch_pipeline.store.ledger:Ledger"
 SHELL = "batch_pipeline.pipeline"
 PLACES: dict[str, Place] = {

@@ -17,9 +17,9 @@ import pytest
 
 from batch_pipeline.errors import BatchPipelineError, StoreError
 from batch_pipeline.pipeline.collecting import Stuck
-from batch_pipeline.pipeline.trouble import said
-from batch_pipeline.stages.tables import write_groups
-from batch_pipeline.wholefile import written_aside
+from batch_pipeline.pipeline.store_errors import said
+from batch_pipeline.stages.results.bounded_tables import write_groups
+from batch_pipeline.whole_files import written_aside
 from batch_pipeline_tests.world import DAYS, World, rows
 
 if TYPE_CHECKING:

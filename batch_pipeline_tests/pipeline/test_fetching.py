@@ -15,7 +15,7 @@ from batch_pipeline.errors import ProviderError, StoreError, Unreadable
 from batch_pipeline.model import ShardState
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.shards import Only
+from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline_tests.pipeline.conftest import DAY
 from batch_pipeline_tests.providers.recording import recording
 from batch_pipeline_tests.world import World, rows, three_providers

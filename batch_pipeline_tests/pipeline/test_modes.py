@@ -13,7 +13,7 @@ import pytest
 
 from batch_pipeline.errors import StoreError
 from batch_pipeline.pipeline import Pipeline
-from batch_pipeline.wholefile import written_aside
+from batch_pipeline.whole_files import written_aside
 from batch_pipeline_tests.world import DAYS, World, made
 
 DAY = DAYS[0]

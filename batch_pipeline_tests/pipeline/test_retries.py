@@ -7,7 +7,7 @@ import pytest
 from batch_pipeline.errors import StoreError, Throttled, UsageError
 from batch_pipeline.model import ShardState
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline.stages.shards import Only
+from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline_tests.world import DAYS, World, rows
 
 DAY, OTHER = DAYS[:2]

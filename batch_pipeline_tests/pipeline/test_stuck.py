@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from batch_pipeline.cli.terminal import notes
 from batch_pipeline.model import Missed, ShardState
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.terminal import notes
 from batch_pipeline_tests.pipeline.test_absence import TARGETS, of
 from batch_pipeline_tests.world import DAYS, World
 

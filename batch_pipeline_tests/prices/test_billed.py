@@ -11,10 +11,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from batch_pipeline.prices import columns
+from batch_pipeline.prices import sql as columns
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import Override
-from batch_pipeline.providers import anthropic_decode, mistral_decode, openai_decode
+from batch_pipeline.providers.anthropic import decode as anthropic_decode
+from batch_pipeline.providers.mistral import decode as mistral_decode
+from batch_pipeline.providers.openai import decode as openai_decode
 
 ON = datetime(2026, 11, 25, tzinfo=UTC)
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "lines.jsonl"

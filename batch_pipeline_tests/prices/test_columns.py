@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_pipeline.prices import columns
+from batch_pipeline.prices import sql as columns
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import Override
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from batch_pipeline.providers.openai import OpenAIClient
+from batch_pipeline.providers.openai.client import OpenAIClient
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.providers.factories import make_client
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from batch_pipeline.model import Observation, Shard
-from batch_pipeline.providers.openai import OpenAIClient
+from batch_pipeline.providers.openai.client import OpenAIClient
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Client, Known
 

@@ -6,13 +6,15 @@ import duckdb
 import pytest
 
 from batch_pipeline.model import Fault, Remedy
-from batch_pipeline.providers import anthropic_faults, mistral_faults, openai_faults
+from batch_pipeline.providers.anthropic import facts as anthropic_facts
 from batch_pipeline.providers.faults import Faults
+from batch_pipeline.providers.mistral import facts as mistral_facts
+from batch_pipeline.providers.openai import facts as openai_facts
 
 TABLES = {
-    "openai": openai_faults.FAULTS,
-    "anthropic": anthropic_faults.FAULTS,
-    "mistral": mistral_faults.FAULTS,
+    "openai": openai_facts.FAULTS,
+    "anthropic": anthropic_facts.FAULTS,
+    "mistral": mistral_facts.FAULTS,
 }
 CASES = [
     ("insufficient_quota", "You exceeded your current quota.", 429, Fault.ACCOUNT),
@@ -47,7 +49,7 @@ CASES = [
 def test_codes_words_and_status_say_whose_fault_it_is(
     code: str | None, words: str, status: int | None, fault: Fault
 ) -> None:
-    assert openai_faults.FAULTS.of(code, words, status=status) is fault
+    assert openai_facts.FAULTS.of(code, words, status=status) is fault
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -94,18 +96,18 @@ def test_the_query_judges_as_the_table_does(table: Faults) -> None:
 def test_the_problem_of_a_whole_batch_says_whose_fault_it_is_and_what_mends_it(
     code: str | None, message: str, param: str | None, fault: Fault, remedy: Remedy | None
 ) -> None:
-    found = openai_faults.sorted_problem(code=code, message=message, line=None, param=param)
+    found = openai_facts.sorted_problem(code=code, message=message, line=None, param=param)
     assert (found.code, found.message, found.fault, found.remedy) == (code, message, fault, remedy)
 
 
 @pytest.mark.parametrize("code", ["model_not_found", "invalid_url", "streaming_unsupported"])
 def test_what_the_job_decides_for_all_rows_is_about_all_of_them(code: str) -> None:
-    one = openai_faults.sorted_problem(code=code, message="No.", line=1, param=None)
+    one = openai_facts.sorted_problem(code=code, message="No.", line=1, param=None)
     assert one.is_about_all
 
 
 def test_a_line_that_is_wrong_by_itself_is_about_that_line() -> None:
     for code in ("invalid_json_line", "something_new"):
-        assert not openai_faults.sorted_problem(
+        assert not openai_facts.sorted_problem(
             code=code, message="No.", line=7, param=None
         ).is_about_all

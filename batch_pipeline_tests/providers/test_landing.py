@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch_pipeline.errors import StoreError
-from batch_pipeline.providers.landing import landing
+from batch_pipeline.providers.calling import landing
 
 
 def test_a_landed_file_holds_all_bytes_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from batch_pipeline.errors import (
 )
 from batch_pipeline.model import EMBEDDINGS, Limits, RemoteStatus
 from batch_pipeline.providers.capabilities import TOPICS
-from batch_pipeline.providers.openai import OpenAIClient
-from batch_pipeline.providers.openai_wire import OpenAIWire
+from batch_pipeline.providers.openai.client import OpenAIClient
+from batch_pipeline.providers.openai.codec import OpenAICodec
 from batch_pipeline.providers.protocol import Known
 from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import NONE, Service, read_services
@@ -134,24 +134,24 @@ def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: object, why: st
 
 
 def test_a_services_limits_and_endpoints_are_its_own() -> None:
-    codec = OpenAIWire(make_service(endpoints=[CHAT]))
+    codec = OpenAICodec(make_service(endpoints=[CHAT]))
     assert codec.limits(CHAT) == Limits(requests=1000, bytes=950_000)
     assert codec.capabilities.takes.keys() == codec.capabilities.limits.keys() == {CHAT}
     assert codec.capabilities.key_variable == "GATEWAY_API_KEY"
 
 
 def test_nothing_of_openais_conditions_is_said_of_a_service() -> None:
-    known = OpenAIWire(make_service()).capabilities
+    known = OpenAICodec(make_service()).capabilities
     assert known.facts.keys() == set(TOPICS)
     assert {fact.link for fact in (*known.facts.values(), *known.caveats)} == {GATEWAY["base_url"]}
     assert not known.disputed
 
 
 def test_a_services_models_know_their_own_efforts() -> None:
-    job, codec = make_job(), OpenAIWire(make_service())
+    job, codec = make_job(), OpenAICodec(make_service())
     assert codec.body(job, job.targets[0])["reasoning_effort"] == "default"
     with pytest.raises(SpecError, match="'default' is not one of"):
-        OpenAIWire().body(job, job.targets[0])
+        OpenAICodec().body(job, job.targets[0])
 
 
 def test_a_target_is_checked_against_the_service_it_names() -> None:
@@ -174,13 +174,13 @@ def test_prices_are_those_a_service_names_and_never_openais_by_accident() -> Non
 
 
 def test_azure_names_endpoints_its_own_way() -> None:
-    azure = OpenAIWire(make_service(azure_api_version="2025-04-01-preview"))
+    azure = OpenAICodec(make_service(azure_api_version="2025-04-01-preview"))
     urls = [
         azure.envelope(endpoint).before_body.split('"url":"')[1].split('"')[0]
         for endpoint in (CHAT, RESPONSES, EMBEDDINGS)
     ]
     assert urls == ["/chat/completions", "/v1/responses", "/embeddings"]
-    assert f'"{CHAT}"' in OpenAIWire(make_service()).envelope(CHAT).before_body
+    assert f'"{CHAT}"' in OpenAICodec(make_service()).envelope(CHAT).before_body
 
 
 # --- the client --------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from mistralai.client import Mistral
 from openai import OpenAI
 
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator import claude as anthropics
-from batch_pipeline_tests.simulator import mistral_lines
+from batch_pipeline_tests.simulator import anthropic_requests as anthropics
+from batch_pipeline_tests.simulator import mistral_requests as mistral_lines
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from anthropic import Anthropic
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
 
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.claude import (
+from batch_pipeline_tests.simulator.anthropic_requests import (
     client_of,
     collect,
     make_request,

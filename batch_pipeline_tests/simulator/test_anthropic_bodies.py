@@ -15,7 +15,7 @@ from batch_pipeline.simulator import tokens
 from batch_pipeline.simulator.anthropic.prompts import cached_prefixes, count_prompt
 from batch_pipeline.simulator.limits import Limits
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.claude import (
+from batch_pipeline_tests.simulator.anthropic_requests import (
     HAIKU,
     SONNET,
     TOOL,

@@ -9,7 +9,7 @@ from anthropic import Anthropic
 
 from batch_pipeline.simulator.limits import LimitOptions, Limits
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.claude import (
+from batch_pipeline_tests.simulator.anthropic_requests import (
     OLD_VERSION,
     client_of,
     make_params,

@@ -11,7 +11,7 @@ from anthropic import Anthropic
 
 from batch_pipeline.simulator.faults import RowFault
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.claude import (
+from batch_pipeline_tests.simulator.anthropic_requests import (
     TOOL,
     TRIAGE,
     Results,

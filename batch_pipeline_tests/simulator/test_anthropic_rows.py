@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.claude import (
+from batch_pipeline_tests.simulator.anthropic_requests import (
     OLD_VERSION,
     SONNET,
     TOOL,

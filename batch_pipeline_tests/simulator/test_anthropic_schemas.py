@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_pipeline.simulator.anthropic.schemas import constrained_flaw
-from batch_pipeline_tests.simulator.claude import TRIAGE
+from batch_pipeline_tests.simulator.anthropic_requests import TRIAGE
 
 REFERENCE = {"$ref": "#/$defs/part"}
 RECURSIVE = "Recursive schemas are not supported"

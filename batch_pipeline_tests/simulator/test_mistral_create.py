@@ -9,7 +9,7 @@ from mistralai.client.errors import SDKError
 
 from batch_pipeline.simulator.limits import Limits
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.mistral_lines import (
+from batch_pipeline_tests.simulator.mistral_requests import (
     EMBEDDINGS,
     MODEL,
     body_of,

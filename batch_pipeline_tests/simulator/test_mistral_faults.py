@@ -12,7 +12,7 @@ from mistralai.client.errors import SDKError
 from batch_pipeline.simulator.faults import RowFault
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.simulator.lines import TRIAGE, TRIAGE_FORMAT
-from batch_pipeline_tests.simulator.mistral_lines import (
+from batch_pipeline_tests.simulator.mistral_requests import (
     EMBEDDINGS,
     Results,
     body_in,

@@ -13,7 +13,7 @@ from mistralai.client.errors import SDKError
 from batch_pipeline.simulator.limits import DAY, Limits
 from batch_pipeline.simulator.mistral.checks import flaw_of
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.mistral_lines import (
+from batch_pipeline_tests.simulator.mistral_requests import (
     Line,
     as_jsonl,
     body_of,

@@ -10,7 +10,7 @@ from mistralai.client import Mistral
 from mistralai.client.errors import SDKError
 
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator.mistral_lines import (
+from batch_pipeline_tests.simulator.mistral_requests import (
     CHAT,
     MODEL,
     Line,

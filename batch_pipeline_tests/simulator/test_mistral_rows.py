@@ -16,7 +16,7 @@ from mistralai.client.models import (
 
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.simulator.lines import TRIAGE, TRIAGE_FORMAT
-from batch_pipeline_tests.simulator.mistral_lines import (
+from batch_pipeline_tests.simulator.mistral_requests import (
     EMBEDDINGS,
     MODEL,
     Line,

@@ -9,9 +9,9 @@ from mistralai.client import Mistral
 from openai import OpenAI
 
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator import claude as anthropics
+from batch_pipeline_tests.simulator import anthropic_requests as anthropics
 from batch_pipeline_tests.simulator import lines as openais
-from batch_pipeline_tests.simulator import mistral_lines as mistrals
+from batch_pipeline_tests.simulator import mistral_requests as mistrals
 from batch_pipeline_tests.simulator.lines import RESPONSES, TRIAGE_FORMAT, Line
 
 PROVIDERS = ("openai", "anthropic", "mistral")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_pipeline.simulator.hints import Hints
+from batch_pipeline.simulator.prompt_reading import Hints
 from batch_pipeline.simulator.regexes import matching
 from batch_pipeline.simulator.schema import writer_for
 from batch_pipeline.simulator.strict import schema_flaw

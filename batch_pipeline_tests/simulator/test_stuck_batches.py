@@ -8,8 +8,8 @@ from mistralai.client import Mistral
 from openai import OpenAI
 
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator import claude as anthropics
-from batch_pipeline_tests.simulator import mistral_lines as mistrals
+from batch_pipeline_tests.simulator import anthropic_requests as anthropics
+from batch_pipeline_tests.simulator import mistral_requests as mistrals
 from batch_pipeline_tests.simulator.lines import make_lines, run, submit
 
 DAY = 86_400

@@ -13,9 +13,9 @@ from openai import OpenAI
 
 from batch_pipeline.simulator.faults import ODDITIES
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator import claude as anthropics
+from batch_pipeline_tests.simulator import anthropic_requests as anthropics
 from batch_pipeline_tests.simulator import lines as openais
-from batch_pipeline_tests.simulator import mistral_lines as mistrals
+from batch_pipeline_tests.simulator import mistral_requests as mistrals
 from batch_pipeline_tests.simulator.conftest import client_of
 
 _HEADERS = {"authorization": "Bearer sk-test", "anthropic-version": "2023-06-01"}

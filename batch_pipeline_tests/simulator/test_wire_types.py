@@ -29,9 +29,9 @@ from openai.types.responses import Response
 
 from batch_pipeline.simulator.faults import RowFault
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.simulator import claude as anthropics
+from batch_pipeline_tests.simulator import anthropic_requests as anthropics
 from batch_pipeline_tests.simulator import lines as openais
-from batch_pipeline_tests.simulator import mistral_lines as mistrals
+from batch_pipeline_tests.simulator import mistral_requests as mistrals
 from batch_pipeline_tests.simulator.lines import CHAT, EMBEDDINGS, RESPONSES, TRIAGE, TRIAGE_FORMAT
 from batch_pipeline_tests.simulator.wire import Json, flaws, unexpected
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from batch_pipeline.simulator.mistral import models
 from batch_pipeline.simulator.mistral.chat import make_chat, make_fim
 from batch_pipeline.simulator.mistral.checks import body_flaw
-from batch_pipeline.simulator.mistral.made import Body, Made, RefusedRequestError
-from batch_pipeline.simulator.mistral.others import (
+from batch_pipeline.simulator.mistral.other_endpoints import (
     make_chat_moderation,
     make_embeddings,
     make_moderation,
     make_ocr,
 )
+from batch_pipeline.simulator.mistral.row_answer import Body, Made, RefusedRequestError
 
 _MAKERS: dict[str, Callable[[Body, str, int, str | None], Made]] = {
     "/v1/chat/completions": make_chat,

@@ -8,16 +8,7 @@ import orjson
 
 from batch_pipeline.simulator import model as simulated
 from batch_pipeline.simulator import tokens
-from batch_pipeline.simulator.hints import Hints
 from batch_pipeline.simulator.mistral import models
-from batch_pipeline.simulator.mistral.made import (
-    Body,
-    Made,
-    RefusedRequestError,
-    told_usage,
-    unfetchable,
-    whole,
-)
 from batch_pipeline.simulator.mistral.messages import (
     Said,
     asked,
@@ -25,7 +16,16 @@ from batch_pipeline.simulator.mistral.messages import (
     read_messages,
     unreachable,
 )
+from batch_pipeline.simulator.mistral.row_answer import (
+    Body,
+    Made,
+    RefusedRequestError,
+    told_usage,
+    unfetchable,
+    whole,
+)
 from batch_pipeline.simulator.model import Answer, Ask
+from batch_pipeline.simulator.prompt_reading import Hints
 from batch_pipeline.simulator.records import Usage
 from batch_pipeline.simulator.strict import schema_flaw
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Required, TypeAlias
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from batch_pipeline.simulator.mistral.talk import (
+from batch_pipeline.simulator.mistral.conversation import (
     DocumentURLChunk,
     FileChunk,
     ImageURLChunk,

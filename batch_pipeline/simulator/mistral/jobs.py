@@ -14,6 +14,7 @@ from batch_pipeline.simulator.calls import RefusedCallError, check_lag, is_hidde
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.faults import EmptyErrorId, IgnoreCancels
 from batch_pipeline.simulator.limits import DAY
+from batch_pipeline.simulator.mistral.creation import read_wish
 from batch_pipeline.simulator.mistral.objects import (
     NAME,
     checked,
@@ -24,7 +25,6 @@ from batch_pipeline.simulator.mistral.objects import (
     uuid_of,
 )
 from batch_pipeline.simulator.mistral.planning import Planner
-from batch_pipeline.simulator.mistral.wishes import read_wish
 from batch_pipeline.simulator.records import Batch
 from batch_pipeline.simulator.reply import Reply
 

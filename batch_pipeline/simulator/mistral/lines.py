@@ -11,9 +11,9 @@ from batch_pipeline.simulator.limits import Limits
 from batch_pipeline.simulator.mangling import mangled
 from batch_pipeline.simulator.mistral import models
 from batch_pipeline.simulator.mistral.bodies import make_body
-from batch_pipeline.simulator.mistral.made import RefusedRequestError
 from batch_pipeline.simulator.mistral.objects import NAME, uuid_from
 from batch_pipeline.simulator.mistral.odd import odd_body
+from batch_pipeline.simulator.mistral.row_answer import RefusedRequestError
 from batch_pipeline.simulator.records import Batch, StoredFile
 
 RESULT = "batch_result"  # purpose of both result files; the service names both the same

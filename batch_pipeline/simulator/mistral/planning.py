@@ -9,9 +9,9 @@ from batch_pipeline.simulator.calls import RefusedCallError, check_lag
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.limits import DAY
 from batch_pipeline.simulator.mistral import models
+from batch_pipeline.simulator.mistral.creation import Wish
 from batch_pipeline.simulator.mistral.files import lines_of, no_file
 from batch_pipeline.simulator.mistral.objects import NAME, job_id
-from batch_pipeline.simulator.mistral.wishes import Wish
 from batch_pipeline.simulator.records import Batch, StoredFile
 
 _WORK = "mistral-work"  # dialect of the lines that we put together ourselves: no caller sees them

@@ -9,11 +9,11 @@ from starlette.routing import Route
 
 from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError
 from batch_pipeline.simulator.engine import Engine
+from batch_pipeline.simulator.mistral.creation import check_input_files
 from batch_pipeline.simulator.mistral.files import Files
 from batch_pipeline.simulator.mistral.jobs import Jobs, strangers_job
 from batch_pipeline.simulator.mistral.lines import MistralLines
 from batch_pipeline.simulator.mistral.objects import NAME, ToldError, uuid_of
-from batch_pipeline.simulator.mistral.wishes import check_input_files
 from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

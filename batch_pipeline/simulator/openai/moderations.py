@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from batch_pipeline.simulator import tokens
-from batch_pipeline.simulator.hints import Hints
 from batch_pipeline.simulator.openai.checks import Body
 from batch_pipeline.simulator.openai.prompts import Made
+from batch_pipeline.simulator.prompt_reading import Hints
 from batch_pipeline.simulator.records import Usage
 
 _CATEGORIES = {

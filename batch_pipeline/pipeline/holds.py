@@ -1,0 +1,121 @@
+"""What the answers of a batch say about going on: holds, put before its collection is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from batch_pipeline.model import FailureKind, Fault, Hold, HoldKind, RemoteStatus, Shard
+from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.policy.stops import Ended, alike, tripped, unmatched
+from batch_pipeline.stages.results.outcomes import OutcomesDecoded
+from batch_pipeline.stages.results.unanswered import about_every_line
+
+log = logging.getLogger("batch_pipeline")
+
+BY_RUN = frozenset({HoldKind.ACCOUNT, HoldKind.BREAKER})
+"""Holds that asking again lifts; answers that nobody can match want a clearer word."""
+_QUOTED = 300
+
+
+def judge(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> tuple[str | None, str | None]:
+    """Put the holds that follow from a batch.
+
+    Returns the kind that most of its rows failed as, for the ledger, and what the account's
+    withheld rows say, for a person.
+    """
+    failed_as = _most(work, shard, decoded)
+    _break(work, shard, decoded, failed_as)
+    _match(work, shard, decoded)
+    return failed_as, _stop_for_the_account(work, shard, decoded)
+
+
+def by_partition(work: Workplace) -> Mapping[str, tuple[Hold, ...]]:
+    """The standing holds by partition; those of the whole job are under ""."""
+    found: dict[str, tuple[Hold, ...]] = {}
+    for hold in work.ledger.holds.standing(work.job.name):
+        found[hold.partition] = (*found.get(hold.partition, ()), hold)
+    return found
+
+
+def free(work: Workplace, partitions: Collection[str]) -> list[str]:
+    """Those of the partitions that may be sent by themselves."""
+    held = by_partition(work)
+    return [] if "" in held else [name for name in partitions if name not in held]
+
+
+def lift(work: Workplace, partitions: Collection[str] | None, *, unmatched_too: bool) -> list[Hold]:
+    """Somebody asks again: take away the holds of these partitions (None: all) and of the job."""
+    kinds = frozenset(HoldKind) if unmatched_too else BY_RUN
+    return work.ledger.holds.lift(work.job.name, kinds, partitions=partitions)
+
+
+def _most(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> str | None:
+    remote = shard.remote
+    failed = remote is not None and remote.status is RemoteStatus.FAILED
+    refused = failed and remote is not None and about_every_line(remote) is not None
+    retried = [kind.value for kind in work.job.retry.kinds]
+    return alike(decoded.by_failure, decoded.requests, retried=retried, refused=refused)
+
+
+def _break(work: Workplace, shard: Shard, decoded: OutcomesDecoded, failed_as: str | None) -> None:
+    if failed_as is None:
+        return
+    before = [Ended(*one) for one in work.ledger.holds.recent(shard.job)]
+    if not tripped([Ended(failed_as, shard.attempt), *before]):
+        return
+    count = decoded.by_failure[failed_as]
+    reason = (
+        f"Two batches in a row failed alike: {count:,} of the {decoded.requests:,} requests of "
+        f"batch {shard.batch_id} are {failed_as} again, so nothing is sent again by itself. Look "
+        f"at error_code and error_message in the results; `batch-pipeline run {shard.job}`, "
+        "`retry` or `release` goes on."
+    )
+    _put(work, shard, [""], HoldKind.BREAKER, reason)
+
+
+def _match(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> None:
+    absent = sum(decoded.absent.values())
+    if not unmatched(decoded.requests, absent=absent, unknown=decoded.unknown):
+        return
+    outcomes = work.store.outcomes_file(shard.job, shard.shard_id)
+    reason = (
+        f"{decoded.unknown:,} answers of batch {shard.batch_id} are under names that were never "
+        f"sent, and {absent:,} of its requests have no answer: these may be theirs, and paid for. "
+        f"The lines are in {_kept(outcomes)}. None of these requests goes again by itself; "
+        f"`batch-pipeline retry {shard.job}` sends them again, at their full price."
+    )
+    _put(work, shard, list(decoded.absent), HoldKind.UNMATCHED, reason)
+
+
+def _stop_for_the_account(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> str | None:
+    count = decoded.by_failure.get(FailureKind.WITHHELD.value, 0)
+    if not count or decoded.withheld is None or not _is_the_accounts(shard):
+        return None
+    code, words = decoded.withheld
+    said = " ".join(f"{code or 'no code'}: {words or '(no message)'}".split())[:_QUOTED]
+    reason = (
+        f"{shard.provider} did not run {count:,} requests of batch {shard.batch_id} for the "
+        f"account's sake ({said.rstrip('.')}). Nothing more of this job is sent by itself; once it "
+        f"is mended, `batch-pipeline run {shard.job}` sends them again."
+    )
+    _put(work, shard, ["", *shard.partitions], HoldKind.ACCOUNT, reason)
+    return reason
+
+
+def _is_the_accounts(shard: Shard) -> bool:
+    """Rows are withheld for the account; those of a batch refused as a whole also for a riddle."""
+    if shard.remote is None or shard.remote.status is not RemoteStatus.FAILED:
+        return True
+    return any(problem.fault is Fault.ACCOUNT for problem in shard.remote.problems)
+
+
+def _put(work: Workplace, shard: Shard, partitions: list[str], kind: HoldKind, reason: str) -> None:
+    held = {"job": shard.job, "shard": shard.shard_id, "kind": kind.value}
+    log.warning("job held: %s", reason, extra=held)
+    work.ledger.holds.put(shard.job, partitions, kind, reason=reason, now=work.now())
+
+
+def _kept(outcomes: Path) -> Path:
+    return outcomes.with_name(f"{outcomes.stem}.unknown.jsonl")

@@ -1,0 +1,1 @@
+"""OpenAI's Batch API, and services that speak it."""

@@ -1,0 +1,1 @@
+"""From the dataset's rows to request lines and the request table."""

@@ -1,0 +1,128 @@
+"""What names a row: its full key as text, its custom_id, and the check that keys are unique."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from batch_pipeline.errors import DatasetError, SpecError
+from batch_pipeline.stages.sql import identifier, literal
+
+RESULT_COLUMNS = [
+    "custom_id",
+    "status",
+    "failure",
+    "error_code",
+    "error_message",
+    "text",
+    "tool_calls",
+    "annotations",
+    "output",
+    "embedding",
+    "finish_reason",
+    "provider",
+    "model",
+    "attempt",
+    "batch_id",
+    "run_id",
+    "content_hash",
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "service_tier",
+    "extras",
+    "cost_usd",
+    "live_cost_usd",
+    "cost_unknown",
+    "price_source",
+    "price_as_of",
+    "ended_at",
+]
+REQUEST_COLUMNS = [
+    *("partition", "key", "custom_id", "content_hash", "target", "offset", "bytes", "rejected")
+]
+_SLUG = 40
+_DIGEST = 16
+_OPAQUE_DIGEST = 32
+
+
+def check_names(keys: Sequence[str], *, job: str) -> None:
+    """SpecError when a key column would collide with a column that every table has."""
+    taken = {name.lower() for name in (*RESULT_COLUMNS, *REQUEST_COLUMNS)}
+    for name in keys:
+        if name.lower() in taken:
+            raise SpecError(
+                f"{job}: dataset.key names the column {name!r}, which is also a column of the "
+                "request and result tables. Rename it in the dataset, for example to "
+                f"{'row_' + name!r}."
+            )
+    if len({name.lower() for name in keys}) < len(keys):
+        raise SpecError(f"{job}: dataset.key names a column twice: {', '.join(keys)}.")
+
+
+def key_sql(keys: Sequence[str], types: Mapping[str, str]) -> str:
+    """The full key as text, null when a part is: the one column's text, or a JSON array."""
+    texts = [_text(name, types[name]) for name in keys]
+    if len(texts) == 1:
+        return texts[0]
+    whole = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in keys)
+    return f"CASE WHEN {whole} THEN CAST(to_json([{', '.join(texts)}]) AS VARCHAR) END"
+
+
+def custom_id_sql(key: str, *, job: str, partition: str, opaque: bool) -> str:
+    """The custom_id of the text expression *key*: a portable slug and a digest, or only that."""
+    begun = literal(f"{job}\x1f{partition}\x1f")
+    digest = f"sha256(concat({begun}, {key}))"
+    if opaque:
+        return f"left({digest}, {_OPAQUE_DIGEST})"
+    slug = f"regexp_replace({key}, '[^A-Za-z0-9_]+', '-', 'g')"
+    short = f"rtrim(left(ltrim({slug}, '-'), {_SLUG}), '-')"
+    # Trimming costs as much as the rest; most slugs are short and begin and end well.
+    clean = f"length({slug}) <= {_SLUG} AND NOT (starts_with({slug}, '-') OR suffix({slug}, '-'))"
+    named = f"CASE WHEN {clean} THEN {slug} ELSE {short} END"
+    dash = f"CASE WHEN {named} = '' THEN '' ELSE '-' END"
+    return f"concat({named}, {dash}, left({digest}, {_DIGEST}))"
+
+
+def repeated(where: str, keys: Sequence[str], names: Iterable[str]) -> DatasetError:
+    """The error for keys that more than one row of a partition has."""
+    return DatasetError(
+        f"{where}: the key {_named(keys)} is not unique, the first repeated values are "
+        f"{', '.join(repr(name) for name in names)}. Every row needs a key of its own: name "
+        "another column (or several) in dataset.key."
+    )
+
+
+def missing(where: str, keys: Sequence[str], row: int) -> DatasetError:
+    """The error for a row without a key; *row* counts from 1 in the partition."""
+    return DatasetError(
+        f"{where}: the key {_named(keys)} is null in row {row}. Every row needs a key: fill the "
+        "column, take such rows out, or name another column in dataset.key."
+    )
+
+
+def unmatched(where: str, rows: int, names: Iterable[str]) -> DatasetError:
+    """The error for rows that no target takes; *names* are the first ones' keys."""
+    what, more = (
+        ("1 row matches", "its key is")
+        if rows == 1
+        else (f"{rows:,} rows match", "the first keys are")
+    )
+    return DatasetError(
+        f"{where}: {what} the `when` of no target; {more} "
+        f"{', '.join(repr(name) for name in names)}. Add a target without `when` as the last one: "
+        "it takes what is left. (A `when` that is null for a row does not match it.)"
+    )
+
+
+def _named(keys: Sequence[str]) -> str:
+    return ", ".join(repr(key) for key in keys)
+
+
+def _text(name: str, kind: str) -> str:
+    quoted = identifier(name)
+    if kind == "TIMESTAMP WITH TIME ZONE":  # its plain text depends on the session's timezone
+        return f"concat(CAST(timezone('UTC', {quoted}) AS VARCHAR), '+00')"
+    return f"CAST({quoted} AS VARCHAR)"

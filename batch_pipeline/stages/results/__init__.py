@@ -1,0 +1,1 @@
+"""From raw result lines to outcomes, and from outcomes to one row per request."""

@@ -1,0 +1,230 @@
+"""One block of results: the chosen outcomes fetched by place, typed and priced as columns."""
+# ruff: noqa: S608 - queries are built from literals of this package and quoted names
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import JsonValue
+
+from batch_pipeline.errors import StoreError
+from batch_pipeline.model import FailureKind
+from batch_pipeline.prices.sql import MAY_BE_BILLED, cost_sql, join_sql, unknown_reason_sql
+from batch_pipeline.stages.arrow import Numbers
+from batch_pipeline.stages.results import typed_output
+from batch_pipeline.stages.schemas import OUTCOMES
+from batch_pipeline.stages.sql import literal
+
+VERSION = {b"batch_pipeline.results": b"3"}
+FILE_BITS, ROW_BITS = 20, 30
+"""A place is file << ROW_BITS | row: which outcome file, and which row of it."""
+
+_DOLLARS = pa.decimal128(18, 9)
+FETCHED = [
+    *("status", "failure", "error_code", "error_message", "text", "tool_calls", "output"),
+    *("embedding", "finish_reason", "provider", "model", "attempt", "batch_id", "run_id"),
+    *("input_tokens", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
+    *("output_tokens", "reasoning_tokens", "service_tier", "extras", "annotations", "ended_at"),
+]
+
+ADDED = frozenset({"service_tier", "extras", "annotations"})
+"""What outcomes of an older version lack and can do without: null."""
+
+
+def result_schema(
+    keys: Sequence[pa.Field], output: pa.DataType | None, embedding: pa.DataType | None
+) -> pa.Schema:
+    """RESULTS for these key columns, with `output` and `embedding` where they have a type."""
+    typed_answers = {"output": output, "embedding": embedding}
+    answers = [pa.field(name, kind) for name, kind in typed_answers.items() if kind is not None]
+    names = ["custom_id", "status", "failure", "error_code", "error_message", "text", "tool_calls"]
+    names.append("annotations")
+    rest = ["finish_reason", "provider", "model", "attempt", "batch_id", "run_id"]
+    tokens = ["input_tokens", "cached_input_tokens", "cache_write_tokens"]
+    tokens += ["cache_write_1h_tokens", "output_tokens"]
+    return pa.schema(
+        [
+            *keys,
+            *(OUTCOMES.field(name) for name in names),
+            *answers,
+            *(OUTCOMES.field(name) for name in (*rest, "content_hash", *tokens)),
+            *(OUTCOMES.field(name) for name in ("reasoning_tokens", "service_tier", "extras")),
+            pa.field("cost_usd", _DOLLARS),
+            pa.field("live_cost_usd", _DOLLARS),
+            pa.field("cost_unknown", pa.string()),
+            pa.field("price_source", pa.string()),
+            pa.field("price_as_of", pa.date32()),
+            OUTCOMES.field("ended_at"),
+        ],
+        metadata=VERSION,
+    )
+
+
+@dataclass(frozen=True)
+class OutcomeFiles:
+    """The outcome files of a partition, read by place; footers are read once."""
+
+    paths: Sequence[Path]
+
+    @cached_property
+    def footers(self) -> list[pq.FileMetaData]:
+        """The footer of each file."""
+        return [pq.read_metadata(path) for path in self.paths]
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Uncompressed bytes and rows of all files."""
+        groups = [f.row_group(i) for f in self.footers for i in range(f.num_row_groups)]
+        return sum(g.total_byte_size for g in groups), sum(g.num_rows for g in groups)
+
+    def check_current(self) -> None:
+        """StoreError for a file of a version whose rows cannot be landed as they are."""
+        needed = set(FETCHED) - ADDED
+        for path, footer in zip(self.paths, self.footers, strict=True):
+            if not needed <= set(footer.schema.to_arrow_schema().names):
+                raise StoreError(
+                    f"{path}: these outcomes were written by an older version. "
+                    "`batch-pipeline reparse` makes them anew from the raw answers; nothing is "
+                    "sent and nothing is paid."
+                )
+
+    def fetch(self, places: Numbers, columns: Sequence[str] = FETCHED) -> pa.Table:
+        """*columns* at *places*, in that order; a row of nulls where a place is negative."""
+        if not (places >= 0).any():
+            schema = pa.schema([OUTCOMES.field(name) for name in columns])
+            return pa.table([pa.nulls(len(places), kind) for kind in schema.types], schema=schema)
+        tables: list[pa.Table] = []
+        at = np.full(len(places), -1, np.int64)
+        files = np.where(places < 0, -1, places >> ROW_BITS)
+        held = 0
+        for number in np.unique(files[files >= 0]).tolist():
+            mine = files == number
+            rows = places[mine] & ((1 << ROW_BITS) - 1)
+            table, index = self._rows(number, rows, columns)
+            tables.append(table)
+            at[mine] = index + held
+            held += table.num_rows
+        return _taken(pa.concat_tables(tables), at)
+
+    def _rows(self, number: int, rows: Numbers, columns: Sequence[str]) -> tuple[pa.Table, Numbers]:
+        """The row groups of a file that hold *rows*, and where in them each row is."""
+        footer = self.footers[number]
+        sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        group = np.searchsorted(starts, rows, side="right") - 1
+        wanted = np.unique(group)
+        held = np.concatenate([[0], np.cumsum(np.asarray(sizes)[wanted])])[:-1]
+        with pq.ParquetFile(self.paths[number], metadata=footer) as file:
+            there = set(file.schema_arrow.names)
+            held_there = [name for name in columns if name in there]
+            table = file.read_row_groups(wanted.tolist(), columns=held_there)
+        table = _completed(table, columns)
+        return table, held[np.searchsorted(wanted, group)] + rows - starts[group]
+
+
+def _completed(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The *columns*; those that an older version did not write are null."""
+    for name in columns:
+        if name not in table.column_names:
+            field = OUTCOMES.field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(list(columns))
+
+
+def _taken(table: pa.Table, at: Numbers) -> pa.Table:
+    """Rows *at* of the table; a run of neighbours, the usual case, is not copied."""
+    if at[0] >= 0 and np.array_equal(at, np.arange(at[0], at[0] + len(at))):
+        return table.slice(int(at[0]), len(at))
+    return table.take(pa.array(at, mask=at < 0))
+
+
+@dataclass(frozen=True)
+class Typing:
+    """How checked answers become columns: DuckDB's expression for `output`, and its Arrow type."""
+
+    expression: str
+    arrow: pa.DataType | None
+
+    @classmethod
+    def of(cls, con: duckdb.DuckDBPyConnection, schema: dict[str, JsonValue] | None) -> Typing:
+        """The typing of a job's output schema; without one, no `output`."""
+        if schema is None:
+            return cls("NULL", None)
+        tree = typed_output.tree(schema)
+        if tree == typed_output.JSON:
+            return cls("output", pa.string())
+        kind = typed_output.sql_type(tree)
+        expression = f"json_transform(output, {literal(typed_output.structure(schema))})::{kind}"
+        arrow = con.sql(f"SELECT NULL::{kind} AS output").to_arrow_table().schema.field(0).type
+        return cls(expression, arrow)
+
+
+def landed_block(
+    con: duckdb.DuckDBPyConnection,
+    asked: pa.Table,
+    outcomes: pa.Table,
+    *,
+    typing: Typing,
+    schema: pa.Schema,
+) -> pa.Table:
+    """RESULTS rows of the request rows *asked* and their *outcomes*, side by side in order.
+
+    The price table is registered on *con* as `prices`.
+    """
+    rows = _with_rejected(asked, outcomes)
+    computed = _computed(con, rows, typing)
+    columns = []
+    for name in schema.names:
+        source = next(t for t in (computed, asked, rows) if name in t.column_names)
+        columns.append(source[name])
+    return pa.table(columns, names=schema.names).cast(schema)
+
+
+def _with_rejected(asked: pa.Table, outcomes: pa.Table) -> pa.Table:
+    """Rows that were never sent become failures of their own kind."""
+    rejected = asked["rejected"]
+    if rejected.null_count == len(rejected):
+        return outcomes
+    unsent = pc.is_valid(rejected)
+    for name, value in (
+        ("status", "failed"),
+        ("failure", FailureKind.REJECTED.value),
+        ("error_message", rejected),
+    ):
+        column = pc.if_else(unsent, value, outcomes[name])
+        outcomes = outcomes.set_column(
+            outcomes.column_names.index(name), OUTCOMES.field(name), column
+        )
+    return outcomes
+
+
+def _computed(con: duckdb.DuckDBPyConnection, rows: pa.Table, typing: Typing) -> pa.Table:
+    """The columns that need more than a copy: cost, and the typed output."""
+    con.register("landing", rows.append_column("ord", pa.array(np.arange(rows.num_rows))))
+    try:
+        # Two queries: only the first has to sort after its join, and it touches no long column.
+        costs = con.sql(
+            f"""
+            SELECT {cost_sql("paid")} AS cost_usd, {cost_sql("live")} AS live_cost_usd,
+                {unknown_reason_sql("cost_usd")} AS cost_unknown,
+                CASE WHEN {MAY_BE_BILLED} THEN coalesce(price.source, 'unknown') END
+                    AS price_source,
+                CASE WHEN {MAY_BE_BILLED} AND price.source <> 'unknown' THEN price.as_of END
+                    AS price_as_of
+            FROM {join_sql("landing")} ORDER BY ord
+            """
+        ).to_arrow_table()
+        if typing.arrow is None:
+            return costs
+        answered = con.sql(f"SELECT {typing.expression} AS output FROM landing")
+        return costs.append_column("output", answered.to_arrow_table()["output"])
+    finally:
+        con.unregister("landing")

@@ -1,0 +1,1 @@
+"""From pending requests to the files that are sent."""
