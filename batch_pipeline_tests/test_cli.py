@@ -189,7 +189,7 @@ def test_status_says_what_is_missed_and_when_answers_run_out(world: World, typed
         assert shard.remote is not None
         long_ago, soon = (world.now() + timedelta(days=days) for days in (-29, 1))
         old = replace(shard.remote, ended_at=long_ago, results_until=soon)
-        shell.work.ledger.observe(str(shard.account), [old], now=world.now())
+        shell.records.ledger.observe(str(shard.account), [old], now=world.now())
     assert "WARNING: Fetch the answers that wait now" in typed("status", "JOB").out
     [partition] = typed("status", "JOB", "--json").document["partitions"].values()
     assert partition["results_run_out"] is True
@@ -333,7 +333,7 @@ def test_answers_that_are_not_found_are_waited_for_until_a_person_gives_them_up(
         shell.watch()
         remote = shell.shards()[0].remote
         assert remote is not None
-        shell.work.client("openai").delete_file(str(remote.output_file_id))
+        shell.clients.client("openai").delete_file(str(remote.output_file_id))
     hours = iter(range(100))  # of looking in vain
     with Pipeline.open(
         world.job(),
@@ -412,12 +412,12 @@ def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
     select = Pipeline.select
 
     def interrupted(self: Pipeline, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as is
-        with self.work.duckdb() as con:
+        with self.runtime.duckdb() as con:
             con.interrupt()
             con.execute("SELECT 1")
         with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        with self.work.duckdb() as con:
+        with self.runtime.duckdb() as con:
             con.execute("SELECT broken")
         return select(self, *args, **kwargs)
 

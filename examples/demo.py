@@ -87,7 +87,7 @@ def _show(shell: Pipeline, partitions: list[str], began: float, *, calls: int) -
         out.print(f"attempt {attempt}  {sum(shard.requests for shard in shards):,} requests sent")
     report = shell.report(partitions)
     show_report(out, report)
-    store = shell.work.store
+    store = shell.records.store
     say(out, f"results  {store.results_file(JOB, partitions[0]).parent.parent}")
     say(out, f"report   {store.report_file(JOB, 'md')}")
     out.print(

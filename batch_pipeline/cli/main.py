@@ -128,7 +128,7 @@ def status(
         if as_json:
             _print_json({"job": shell.job.name, **shell.standing(steps)})
             return
-        now, skews = shell.work.now(), shell.skews()
+        now, skews = shell.now(), shell.skews()
         show_status(_out, steps, shell.shards(names), now=now, skews=skews)
 
 
@@ -194,7 +194,7 @@ def report(
             sys.stdout.write(made.to_json() + "\n")
         else:
             show_report(_out, made)
-        if not shell.work.writable:
+        if not shell.writable:
             say(_err, "The store can only be read: report.md and report.json were not written.")
 
 

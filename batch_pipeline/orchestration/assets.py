@@ -156,7 +156,7 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
             if sent.problem is not None and not waiting_helps(sent.problem):
                 raise sent.problem
             found = metadata.of_submission(shell, sent, names)
-            judged = checks.in_time(job, shell.steps(), now=shell.work.now())
+            judged = checks.in_time(job, shell.steps(), now=shell.now())
         if sent.problem is not None:
             context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
         if unread:

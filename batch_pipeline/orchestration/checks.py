@@ -86,7 +86,7 @@ def evaluations(
     steps = shell.steps()
     found: list[dg.AssetCheckEvaluation] = []
     for name in partitions:
-        path = shell.work.store.results_file(job.name, name)
+        path = shell.results_file(name)
         if name not in steps or steps[name][1].counts.unanswered or not path.exists():
             continue
         counts, rows = steps[name][1].counts, pq.read_metadata(path).num_rows
@@ -175,7 +175,7 @@ def _failed_ratio(job: BatchJob, counts: PartitionCounts) -> dg.AssetCheckEvalua
     )
 
 
-def _evaluation(  # noqa: PLR0913 - one evaluation's facts
+def _evaluation(
     job: BatchJob,
     counts: PartitionCounts,
     name: str,

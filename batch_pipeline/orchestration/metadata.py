@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 import dagster as dg
 
@@ -112,7 +111,7 @@ def of_collected(shell: Pipeline, collected: Collected) -> dict[str, Found]:
     found: dict[str, Found] = {}
     keys = shell.job.dataset.key
     for name, landed in collected.landed.items():
-        path = shell.work.store.results_file(shell.job.name, name)
+        path = shell.results_file(name)
         found[name] = {
             "dagster/row_count": dg.MetadataValue.int(landed.requests),
             "succeeded": dg.MetadataValue.int(landed.succeeded),
@@ -129,9 +128,8 @@ def of_collected(shell: Pipeline, collected: Collected) -> dict[str, Found]:
 
 def of_reports(shell: Pipeline, names: Sequence[str]) -> dict[str, Found]:
     """Per partition: money and tokens that plot over time, and the report itself."""
-    store, job = shell.work.store, shell.job.name
     return {
-        name: _of_report(report) | {"report": _place(store.report_file(job, "md", partition=name))}
+        name: _of_report(report) | {"report": _place(shell.report_file(name))}
         for name, report in shell.reports(names).items()
     }
 
@@ -291,5 +289,4 @@ def _shard_row(shard: Shard, partition: str) -> dg.TableRecord:
 def _page(shell: Pipeline, shards: Sequence[Shard]) -> str | None:
     """The newest batch's page at the provider, if this run spoke to it anyway."""
     sent = [shard for shard in shards if shard.batch_id is not None]
-    client = shell.work.made_client(sent[-1].provider) if sent else None
-    return None if client is None else client.dashboard_url(quote(str(sent[-1].batch_id)))
+    return shell.page_of(sent[-1]) if sent else None

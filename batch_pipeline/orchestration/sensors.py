@@ -52,7 +52,7 @@ def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> 
             open_still = [ShardState.SUBMITTED, ShardState.ENDED]
             told = [shard for shard in shell.shards(states=open_still) if shard.message]
             stuck = [*(shell.shards(states=[ShardState.FAILED]) if blocked else []), *told]
-            now, skews = shell.work.now(), shell.skews()
+            now, skews = shell.now(), shell.skews()
             found = asked(context.instance, job, steps, now=now)
         requests = found.runs[:MOST_RUNS]
         if trouble is not None and not requests and not _passes(trouble):

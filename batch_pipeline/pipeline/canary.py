@@ -11,8 +11,10 @@ from decimal import Decimal
 import numpy as np
 
 from batch_pipeline.model import PROVIDERS, CanaryRecord, CanaryVerdict, Shard, ShardState
-from batch_pipeline.pipeline import collecting
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline import decoding
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.policy.canary import HELD, Gate, gate, judged
 from batch_pipeline.providers.models import doubt
 from batch_pipeline.spec import Canary
@@ -22,35 +24,41 @@ from batch_pipeline.stages.shards.pending import Pending
 log = logging.getLogger("batch_pipeline")
 
 
-def admitted(work: Workplace, pending: Pending, partitions: Sequence[str]) -> tuple[Pending, bool]:
+def admitted(
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    pending: Pending,
+    partitions: Sequence[str],
+) -> tuple[Pending, bool]:
     """What of *pending* may be sent now, and whether that is the canary itself.
 
     Notes in the ledger how many rows of each partition wait, and holds them when it failed.
     """
-    asked = work.job.canary
+    asked = records.job.canary
     if asked is None:
-        _forget(work, partitions)
+        _forget(records, runtime, partitions)
         return pending, False
-    where = _gate(work, asked)
+    where = _gate(records, clients, runtime, asked)
     now = pending
     if where is Gate.FIRST:
-        now, rest = pending.first_of_each(_firsts(work, asked, pending))
+        now, rest = pending.first_of_each(_firsts(runtime, asked, pending))
     elif where is Gate.OPEN:
         rest = pending.between(0, 0)
     else:
         now, rest = pending.between(0, 0), pending
     waiting = np.bincount(rest.table, minlength=len(partitions)).tolist()
     by_partition = dict(zip(partitions, waiting, strict=True))
-    work.ledger.canaries.defer(work.job.name, by_partition, now=work.now())
+    records.ledger.canaries.defer(records.job.name, by_partition, now=runtime.now())
     if where is Gate.HELD:
         held = [name for name, rows in by_partition.items() if rows]
-        work.ledger.hold(work.job.name, held, reason=_reason(work), now=work.now())
+        records.ledger.hold(records.job.name, held, reason=_reason(records), now=runtime.now())
     return now, where is Gate.FIRST
 
 
-def _firsts(work: Workplace, asked: Canary, pending: Pending) -> list[int]:
+def _firsts(runtime: Runtime, asked: Canary, pending: Pending) -> list[int]:
     """How many rows of each target go first: one of a model that may not be there."""
-    today = work.now().date()
+    today = runtime.now().date()
     return [
         1
         if one.provider in PROVIDERS and doubt(one.provider, one.model, on=today) is not None
@@ -59,55 +67,59 @@ def _firsts(work: Workplace, asked: Canary, pending: Pending) -> list[int]:
     ]
 
 
-def _forget(work: Workplace, partitions: Sequence[str]) -> None:
+def _forget(records: Records, runtime: Runtime, partitions: Sequence[str]) -> None:
     """A job that has no canary any more waits for none."""
     named = set(partitions)
     waiting = [
         counts.partition
-        for counts in work.ledger.partitions(work.job.name)
+        for counts in records.ledger.partitions(records.job.name)
         if counts.deferred and counts.partition in named
     ]
     if waiting:
-        work.ledger.canaries.defer(work.job.name, dict.fromkeys(waiting, 0), now=work.now())
+        records.ledger.canaries.defer(
+            records.job.name, dict.fromkeys(waiting, 0), now=runtime.now()
+        )
 
 
-def release(work: Workplace) -> CanaryRecord | None:
+def release(records: Records, runtime: Runtime) -> CanaryRecord | None:
     """Let the rows that a failed canary holds go; None when none is held."""
-    ledger, job = work.ledger, work.job
+    ledger, job = records.ledger, records.job
     decided = ledger.canaries.decided(job.name, job.version)
     if decided is None or decided.verdict is not CanaryVerdict.HELD:
         return None
     released = replace(decided, verdict=CanaryVerdict.RELEASED)
-    ledger.canaries.judge(released, now=work.now())
+    ledger.canaries.judge(released, now=runtime.now())
     held = [
         counts.partition
         for counts in ledger.partitions(job.name)
         if counts.held is not None and counts.held.startswith(HELD)
     ]
-    ledger.hold(job.name, held, reason=None, now=work.now())
+    ledger.hold(job.name, held, reason=None, now=runtime.now())
     return released
 
 
-def _gate(work: Workplace, asked: Canary) -> Gate:
-    job, ledger = work.job, work.ledger
+def _gate(records: Records, clients: Clients, runtime: Runtime, asked: Canary) -> Gate:
+    job, ledger = records.job, records.ledger
     decided = ledger.canaries.decided(job.name, job.version)
-    shards = [] if decided else _shards(work)
+    shards = [] if decided else _shards(records)
     where = gate(decided, Counter(shard.state for shard in shards))
     if where is not Gate.JUDGE:
         return where
-    record = _judged(work, asked, shards)
+    record = _judged(records, clients, runtime, asked, shards)
     if record is None:  # the account kept them all from running: they go ahead again
         return Gate.FIRST
-    ledger.canaries.judge(record, now=work.now())
+    ledger.canaries.judge(record, now=runtime.now())
     log.info("canary judged", extra={"job": job.name, "verdict": record.verdict.value})
     return gate(record, {})
 
 
-def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRecord | None:
-    job = work.job
+def _judged(
+    records: Records, clients: Clients, runtime: Runtime, asked: Canary, shards: Sequence[Shard]
+) -> CanaryRecord | None:
+    job = records.job
     back = [shard for shard in shards if shard.state is ShardState.COLLECTED]
-    files = collecting.outcomes(work, back)
-    with work.duckdb() as con:
+    files = decoding.outcomes(records, clients, runtime, back)
+    with runtime.duckdb() as con:
         seen = sample(con, files)
     if not seen.requests:
         return None
@@ -121,7 +133,7 @@ def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRe
         job=job.name,
         version=job.version,
         verdict=verdict,
-        reason=f"{reason}{_learned(work, seen)}",
+        reason=f"{reason}{_learned(records, runtime, seen)}",
         requests=seen.requests,
         failed=sum(seen.by_failure.values()),
         mean_input_tokens=seen.mean_input_tokens,
@@ -129,12 +141,12 @@ def _judged(work: Workplace, asked: Canary, shards: Sequence[Shard]) -> CanaryRe
     )
 
 
-def _learned(work: Workplace, seen: Sample) -> str:
+def _learned(records: Records, runtime: Runtime, seen: Sample) -> str:
     """What a row of this content comes to, as far as the sample tells."""
     if seen.mean_output_tokens is None:
         return ""
     said = f" An answer has {seen.mean_output_tokens:,.0f} tokens on average"
-    cost = seen.cost_per_row(work.prices)
+    cost = seen.cost_per_row(records.prices(runtime.now()))
     return f"{said}." if cost is None else f"{said}; 1,000 rows cost about ${_shown(cost * 1000)}."
 
 
@@ -142,16 +154,16 @@ def _shown(dollars: Decimal) -> str:
     return f"{dollars:.4f}" if dollars < 1 else f"{dollars:,.2f}"
 
 
-def _shards(work: Workplace) -> list[Shard]:
+def _shards(records: Records) -> list[Shard]:
     states = [state for state in ShardState if state is not ShardState.CANCELLED]
-    every = work.ledger.shards(work.job.name, states=states)
-    return [shard for shard in every if shard.canary == work.job.version]
+    every = records.ledger.shards(records.job.name, states=states)
+    return [shard for shard in every if shard.canary == records.job.version]
 
 
-def _reason(work: Workplace) -> str:
-    decided = work.ledger.canaries.decided(work.job.name, work.job.version)
+def _reason(records: Records) -> str:
+    decided = records.ledger.canaries.decided(records.job.name, records.job.version)
     why = "" if decided is None else decided.reason
     return (
         f"{HELD}: {why} The other rows are not sent. Look at its results; then change the request, "
-        f"or let them go with `batch-pipeline release {work.job.name}`."
+        f"or let them go with `batch-pipeline release {records.job.name}`."
     )

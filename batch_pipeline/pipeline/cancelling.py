@@ -9,7 +9,9 @@ from typing import TypeVar
 from batch_pipeline.errors import ProviderError
 from batch_pipeline.model import TERMINAL, Observation, RemoteStatus, Shard, ShardState
 from batch_pipeline.pipeline import holds, planning
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 
 CANCELLED = "cancelled by a person"
 _AT_THE_PROVIDER = (ShardState.SUBMITTED, ShardState.ENDED)
@@ -34,24 +36,26 @@ class Stopped:
         return [*self.withdrawn, *self.asked, *self.over]
 
 
-def cancel(work: Workplace, partitions: Sequence[str] | None) -> Stopped:
+def cancel(
+    records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str] | None
+) -> Stopped:
     """Withdraw what was not sent, and ask the provider to stop what was.
 
     Rows of other partitions that were planned with them are planned again without them. Batches
     of another account than ours are left alone: their key can stop them. A batch whose stop is
     refused keeps no other from being asked.
     """
-    name, ledger = work.job.name, work.ledger
+    name, ledger = records.job.name, records.ledger
     held = partitions or [counts.partition for counts in ledger.partitions(name)]
-    ledger.hold(name, held, reason=CANCELLED, now=work.now())
+    ledger.hold(name, held, reason=CANCELLED, now=runtime.now())
     planned = ledger.shards(name, partitions=partitions, states=[ShardState.PLANNED])
-    ledger.withdraw([shard.shard_id for shard in planned], now=work.now())
+    ledger.withdraw([shard.shard_id for shard in planned], now=runtime.now())
     others = {other for shard in planned for other in shard.partitions} - set(held)
     if others:
-        planning.plan(work, sorted(others))
+        planning.plan(records, clients, runtime, sorted(others))
     running = ledger.shards(name, partitions=partitions, states=[ShardState.SUBMITTED])
-    ours = [shard for shard in running if shard.account == work.client(shard.provider).account]
-    said = {shard.shard_id: _stop(work, shard) for shard in ours}
+    ours = [shard for shard in running if shard.account == clients.client(shard.provider).account]
+    said = {shard.shard_id: _stop(records, clients, runtime, shard) for shard in ours}
     now = {shard.shard_id: ledger.shard(shard.shard_id) for shard in (*planned, *ours)}
     return Stopped(
         withdrawn=tuple(now[shard.shard_id] for shard in planned),
@@ -63,36 +67,43 @@ def cancel(work: Workplace, partitions: Sequence[str] | None) -> Stopped:
     )
 
 
-def _stop(work: Workplace, shard: Shard) -> bool | str:
+def _stop(records: Records, clients: Clients, runtime: Runtime, shard: Shard) -> bool | str:
     """True: it stops. False: it was over. Else why it goes on, which `status` says too."""
-    client = work.client(shard.provider)
+    client = clients.client(shard.provider)
     try:
         seen = client.cancel(str(shard.batch_id))
     except ProviderError as error:
-        return _note(work, shard, f"The provider refused to stop it: {error}")
-    work.ledger.observe(client.account, [seen], now=work.now(), ended=[])
+        return _note(records, runtime, shard, f"The provider refused to stop it: {error}")
+    records.ledger.observe(client.account, [seen], now=runtime.now(), ended=[])
     if shard.missed is None and shard.message is not None:  # of an earlier stop that was refused
-        _note(work, shard, None)
+        _note(records, runtime, shard, None)
     if seen.status is RemoteStatus.CANCELLED or _stops(seen):
         return True
     if seen.status in TERMINAL:
         return False
     told = f"The provider took the call, and batch {seen.batch_id} is still {seen.raw_status!r}."
-    return _note(work, shard, f"{told} Ask again later, or stop it on the provider's own page.")
+    return _note(
+        records, runtime, shard, f"{told} Ask again later, or stop it on the provider's own page."
+    )
 
 
 def _stops(seen: Observation) -> bool:
     return seen.status is RemoteStatus.ENDING
 
 
-def _note(work: Workplace, shard: Shard, why: _Why) -> _Why:
-    now, batch_id = work.now(), shard.batch_id
-    work.ledger.absences.note(shard.shard_id, message=why, now=now, batch_id=batch_id)
+def _note(records: Records, runtime: Runtime, shard: Shard, why: _Why) -> _Why:
+    now, batch_id = runtime.now(), shard.batch_id
+    records.ledger.absences.note(shard.shard_id, message=why, now=now, batch_id=batch_id)
     return why
 
 
 def let_go(
-    work: Workplace, partitions: Sequence[str], *, lost: bool, unmatched: bool = False
+    records: Records,
+    runtime: Runtime,
+    partitions: Sequence[str],
+    *,
+    lost: bool,
+    unmatched: bool = False,
 ) -> None:
     """A person asks again: lift holds, free the rows of shards that the provider never took.
 
@@ -100,15 +111,15 @@ def let_go(
     looked at with the next poll, at no cost. With *lost* they are given up; their rows are paid
     again.
     """
-    name, ledger = work.job.name, work.ledger
-    ledger.hold(name, partitions, reason=None, now=work.now())
-    holds.lift(work, partitions, unmatched_too=unmatched)
-    ledger.absences.look_now(name, partitions, now=work.now())
+    name, ledger = records.job.name, records.ledger
+    ledger.hold(name, partitions, reason=None, now=runtime.now())
+    holds.lift(records, partitions, unmatched_too=unmatched)
+    ledger.absences.look_now(name, partitions, now=runtime.now())
     if lost:
         for shard in ledger.shards(name, partitions=partitions, states=_AT_THE_PROVIDER):
             if shard.missed is not None:
-                ledger.failed(shard.shard_id, message=str(shard.message), now=work.now())
+                ledger.failed(shard.shard_id, message=str(shard.message), now=runtime.now())
     failed = ledger.shards(name, partitions=partitions, states=[ShardState.FAILED])
     free = [shard.shard_id for shard in failed if lost or shard.batch_id is None]
     # Not planned as they are: cut anew, they follow the limits of today.
-    ledger.withdraw(free, now=work.now(), failed=True)
+    ledger.withdraw(free, now=runtime.now(), failed=True)

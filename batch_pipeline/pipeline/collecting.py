@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from hashlib import sha256
-from pathlib import Path
-
-import duckdb
 
 from batch_pipeline.errors import (
     AccountStop,
@@ -17,31 +13,30 @@ from batch_pipeline.errors import (
     ProviderError,
     Refused,
     StoreError,
-    UsageError,
 )
 from batch_pipeline.model import (
     BatchProblem,
     FailureKind,
     Fault,
     Missed,
-    PartitionCounts,
     RemoteStatus,
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import fetching, holds, missed
-from batch_pipeline.pipeline.fetching import Fetched
+from batch_pipeline.pipeline import decoding, fetching, holds, landing, missed
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.decoding import COLLECT_SECONDS
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.pipeline.store_errors import said
-from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.absence import is_due
 from batch_pipeline.policy.fetching import is_given_up, next_look
-from batch_pipeline.stages.results.land import Landed, land
-from batch_pipeline.stages.results.outcomes import OutcomesDecoded, decode_shard, with_missing_rows
+from batch_pipeline.stages.results.land import Landed
+from batch_pipeline.stages.results.outcomes import OutcomesDecoded, with_missing_rows
 from batch_pipeline.stages.results.unanswered import about_every_line
 
 log = logging.getLogger("batch_pipeline")
 
-_COLLECT_SECONDS = 900.0
 _SAID = 3
 _LONGEST_WRITE = timedelta(days=1)
 
@@ -87,14 +82,18 @@ class Stuck(StoreError):  # noqa: N818 - named for what happened, as all our err
         super().__init__(" ".join(str(one) for one in troubles[:_SAID]) + more)
 
 
-def collect(work: Workplace, partitions: Sequence[str]) -> Collected:
+def collect(
+    records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]
+) -> Collected:
     """Fetch every ended shard of the partitions, then land those with all rows answered.
 
     A shard that cannot be fetched or read holds up no other; its error is raised when those are
     safe: the provider's own, or Stuck.
     """
-    work.store.sweep(before=work.now() - _LONGEST_WRITE)
-    ended = work.ledger.shards(work.job.name, partitions=partitions, states=[ShardState.ENDED])
+    records.store.sweep(before=runtime.now() - _LONGEST_WRITE)
+    ended = records.ledger.shards(
+        records.job.name, partitions=partitions, states=[ShardState.ENDED]
+    )
     done: list[Shard] = []
     refused: dict[BatchProblem, None] = {}
     stopped: list[str] = []
@@ -102,8 +101,10 @@ def collect(work: Workplace, partitions: Sequence[str]) -> Collected:
     stuck: list[StoreError] = []
     for shard in ended:
         try:
-            with said(), work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-                decoded, told = _collect_shard(work, work.ledger.shard(shard.shard_id))
+            with said(), runtime.lease(f"collect:{shard.shard_id}", seconds=COLLECT_SECONDS):
+                decoded, told = _collect_shard(
+                    records, clients, runtime, records.ledger.shard(shard.shard_id)
+                )
         except ProviderError as error:
             troubles.append(error)
             continue
@@ -111,32 +112,63 @@ def collect(work: Workplace, partitions: Sequence[str]) -> Collected:
             stuck.append(_of_shard(shard, error))
             continue
         if decoded is not None:
-            done.append(work.ledger.shard(shard.shard_id))
+            done.append(records.ledger.shard(shard.shard_id))
             refused |= dict.fromkeys(_refusals(shard, decoded))
             stopped += [] if told is None else [told]
-    collected = replace(_landed(work, partitions, done, refused), stopped=tuple(stopped))
+    collected = replace(
+        _landed(records, clients, runtime, partitions, done),
+        refused=tuple(refused),
+        stopped=tuple(stopped),
+    )
     if troubles:
         raise troubles[0]
     return _unless_stuck(collected, stuck)
 
 
-def reparse(work: Workplace, partitions: Sequence[str], *, fetch: bool = False) -> Collected:
+def reparse(
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    partitions: Sequence[str],
+    *,
+    fetch: bool = False,
+) -> Collected:
     """Make outcomes and results anew from the raw bytes in the store: no key, no network.
 
     With *fetch* the provider is asked for raw files that are gone or not whole. Raises StoreError
     when one is gone; the other shards are made anew all the same.
     """
     stuck: list[StoreError] = []
-    name, states = work.job.name, [ShardState.COLLECTED]
-    shards = work.ledger.shards(name, partitions=partitions, states=states)
+    name, states = records.job.name, [ShardState.COLLECTED]
+    shards = records.ledger.shards(name, partitions=partitions, states=states)
     for shard in shards:
         try:
-            with said(), work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-                files = fetching.fetch(work, shard) if fetch else fetching.on_disk(work, shard)
-                _make_outcomes(work, shard, files)
+            with said(), runtime.lease(f"collect:{shard.shard_id}", seconds=COLLECT_SECONDS):
+                files = (
+                    fetching.fetch(records, clients, runtime, shard)
+                    if fetch
+                    else fetching.on_disk(records, shard)
+                )
+                decoding.make_outcomes(records, clients, runtime, shard, files)
         except StoreError as error:
             stuck.append(_of_shard(shard, error))
-    return _unless_stuck(_landed(work, partitions, shards), stuck)
+    return _unless_stuck(_landed(records, clients, runtime, partitions, shards), stuck)
+
+
+def _landed(
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    partitions: Sequence[str],
+    shards: Sequence[Shard],
+) -> Collected:
+    looked, stuck = landing.land_each(records, clients, runtime, partitions)
+    return Collected(
+        shards=tuple(shards),
+        landed={name: done for name, done in looked.items() if not done.unanswered},
+        waiting={name: done for name, done in looked.items() if done.unanswered},
+        stuck=tuple(stuck),
+    )
 
 
 def _of_shard(shard: Shard, error: StoreError) -> StoreError:
@@ -150,91 +182,70 @@ def _unless_stuck(collected: Collected, stuck: Sequence[StoreError]) -> Collecte
     return collected
 
 
-def mend(work: Workplace, partitions: Sequence[str]) -> None:
+def mend(records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]) -> None:
     """Fetch the result files again that collected shards have only a part of; costs nothing.
 
     While one stays short, the rows that it lacks are kept from being sent again by themselves:
     its batch says that they were answered.
     """
-    failed = {one.partition for one in work.ledger.partitions(work.job.name) if one.failed}
+    failed = {one.partition for one in records.ledger.partitions(records.job.name) if one.failed}
     names = [name for name in partitions if name in failed]
-    shards = work.ledger.shards(work.job.name, partitions=names, states=[ShardState.COLLECTED])
-    for shard in _with_missing_rows(work, shards):
-        if fetching.on_disk(work, shard).short is not None:
-            with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-                _mend_shard(work, shard)
+    shards = records.ledger.shards(
+        records.job.name, partitions=names, states=[ShardState.COLLECTED]
+    )
+    for shard in _with_missing_rows(records, clients, runtime, shards):
+        if fetching.on_disk(records, shard).short is not None:
+            with runtime.lease(f"collect:{shard.shard_id}", seconds=COLLECT_SECONDS):
+                _mend_shard(records, clients, runtime, shard)
 
 
-def _with_missing_rows(work: Workplace, shards: Sequence[Shard]) -> list[Shard]:
-    paths = outcomes(work, shards)
-    with work.duckdb() as con:
+def _with_missing_rows(
+    records: Records, clients: Clients, runtime: Runtime, shards: Sequence[Shard]
+) -> list[Shard]:
+    paths = decoding.outcomes(records, clients, runtime, shards)
+    with runtime.duckdb() as con:
         lacking = with_missing_rows(con, paths)
     return [shard for shard, path in zip(shards, paths, strict=True) if path in lacking]
 
 
-def _mend_shard(work: Workplace, shard: Shard) -> None:
+def _mend_shard(records: Records, clients: Clients, runtime: Runtime, shard: Shard) -> None:
     try:
-        found = fetching.fetch(work, shard)
+        found = fetching.fetch(records, clients, runtime, shard)
     except ProviderError as error:
-        found = fetching.on_disk(work, shard)
+        found = fetching.on_disk(records, shard)
         log.warning("a result file is short and cannot be fetched: %s", error)
-    told = work.ledger.cuts.since(shard) is not None
+    told = records.ledger.cuts.since(shard) is not None
     if found.short is None or not told:  # else its outcomes say so already
-        _make_outcomes(work, shard, found)
+        decoding.make_outcomes(records, clients, runtime, shard, found)
 
 
-def _make_outcomes(work: Workplace, shard: Shard, found: Fetched) -> OutcomesDecoded:
-    """Decode the files and tell the shard's partitions, whose results are stale by that."""
-    decoded = _decode(work, shard, found)
-    work.ledger.cuts.read(
-        shard,
-        succeeded=decoded.succeeded,
-        failed=decoded.failed,
-        left=None if found.short is None else _what_is_left(found.short),
-        now=work.now(),
-    )
-    return decoded
-
-
-def _what_is_left(short: str) -> str:
-    return (
-        f"{short}. What came is landed, the other rows are missing. `run` fetches the file again, "
-        "at no cost; `retry --kind missing` sends those rows again, at their full price."
-    )
-
-
-def outcome_files(work: Workplace, partition: str) -> list[Path]:
-    """Outcomes of every collected shard that carried rows of the partition, oldest first."""
-    states = [ShardState.COLLECTED]
-    shards = work.ledger.shards(work.job.name, partitions=[partition], states=states)
-    return outcomes(work, shards)
-
-
-def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | None, str | None]:
+def _collect_shard(
+    records: Records, clients: Clients, runtime: Runtime, shard: Shard
+) -> tuple[OutcomesDecoded | None, str | None]:
     """What a shard's answers came to, and what a person should hear of the account."""
     if shard.state is not ShardState.ENDED:  # another run has done it meanwhile
         return None, None
-    waits = shard.not_before is not None and not is_due(shard.not_before, now=work.now())
+    waits = shard.not_before is not None and not is_due(shard.not_before, now=runtime.now())
     if waits:  # it was short, or not there, a moment ago
         return None, None
     try:
-        found = fetching.fetch(work, shard)
+        found = fetching.fetch(records, clients, runtime, shard)
     except NotFound as error:
-        missed.missed(work, shard, Missed.ANSWERS, str(error))
+        missed.missed(records, clients, runtime, shard, Missed.ANSWERS, str(error))
         return None, None
     if found.short is not None:
-        since = work.ledger.cuts.since(shard) or work.now()
-        if not is_given_up(since=since, now=work.now()):
-            _look_again(work, shard, found.short, since)
+        since = records.ledger.cuts.since(shard) or runtime.now()
+        if not is_given_up(since=since, now=runtime.now()):
+            _look_again(records, runtime, shard, found.short, since)
             return None, None
-        decoded = _make_outcomes(work, shard, found)
-        _, told = holds.judge(work, shard, decoded)
+        decoded = decoding.make_outcomes(records, clients, runtime, shard, found)
+        _, told = holds.judge(records, runtime, shard, decoded)
     else:
-        decoded = _decode(work, shard, found)
-        failed_as, told = holds.judge(work, shard, decoded)
-        work.ledger.collected(
+        decoded = decoding.decode(records, clients, runtime, shard, found)
+        failed_as, told = holds.judge(records, runtime, shard, decoded)
+        records.ledger.collected(
             shard.shard_id,
-            now=work.now(),
+            now=runtime.now(),
             succeeded=decoded.succeeded,
             failed=decoded.failed,
             failed_as=failed_as,
@@ -251,142 +262,19 @@ def _collect_shard(work: Workplace, shard: Shard) -> tuple[OutcomesDecoded | Non
     return decoded, told
 
 
-def _look_again(work: Workplace, shard: Shard, short: str, since: datetime) -> None:
-    later = next_look(since=since, now=work.now())
+def _look_again(
+    records: Records, runtime: Runtime, shard: Shard, short: str, since: datetime
+) -> None:
+    later = next_look(since=since, now=runtime.now())
     log.warning("a result file is not whole, and is fetched again later: %s", short)
-    work.ledger.cuts.seen(
+    records.ledger.cuts.seen(
         shard,
         next_look=later,
         message=f"{short}. The file is fetched again, at no cost, until it is whole; what came is "
         f"kept beside it in raw/. Nothing is sent again meanwhile. Next look: {later:%d %b %H:%M} "
         "UTC.",
-        now=work.now(),
+        now=runtime.now(),
     )
-
-
-def is_gone(work: Workplace, counts: PartitionCounts) -> bool:
-    """True when results were written and are not in the store any more."""
-    if counts.landed < 0 or counts.unanswered or not counts.digest:
-        return False
-    return not work.store.results_file(counts.job, counts.partition).exists()
-
-
-def land_again(work: Workplace) -> None:
-    """Make the results again that are gone from the store, whichever partitions they are of."""
-    known = work.ledger.partitions(work.job.name)
-    gone = [one.partition for one in known if is_gone(work, one)]
-    if gone:
-        log.warning("results are gone and made again", extra={"partitions": len(gone)})
-        _landed(work, gone, [])
-
-
-def _landed(
-    work: Workplace,
-    partitions: Sequence[str],
-    shards: Sequence[Shard],
-    refused: Iterable[BatchProblem] = (),
-) -> Collected:
-    looked: dict[str, Landed] = {}
-    stuck: list[StoreError] = []
-    for partition in partitions:
-        try:
-            with said(), work.duckdb() as con:
-                looked[partition] = _land(work, con, partition)
-        except StoreError as error:
-            stuck.append(StoreError(f"partition {partition}: {error}"))
-    return Collected(
-        shards=tuple(shards),
-        landed={name: done for name, done in looked.items() if not done.unanswered},
-        waiting={name: done for name, done in looked.items() if done.unanswered},
-        refused=tuple(refused),
-        stuck=tuple(stuck),
-    )
-
-
-def _land(work: Workplace, con: duckdb.DuckDBPyConnection, partition: str) -> Landed:
-    """Land one partition, alone: an older look must not replace a newer one's file."""
-    digest = sha256(f"{work.job.name}\x1f{partition}".encode()).hexdigest()[:32]
-    with work.lease(f"land:{digest}", seconds=_COLLECT_SECONDS):
-        return _land_alone(work, con, partition)
-
-
-def _land_alone(work: Workplace, con: duckdb.DuckDBPyConnection, partition: str) -> Landed:
-    job, ledger = work.job, work.ledger
-    known = ledger.partition(job.name, partition)
-    if not known.digest:
-        raise UsageError(
-            f"{job.name}: partition {partition!r} was never built. `batch-pipeline run` does it; "
-            "in Dagster, materialize `requests` first."
-        )
-    landed = land(
-        con,
-        requests=work.store.requests_table(job.name, partition),
-        outcomes=outcome_files(work, partition),
-        key_columns=job.dataset.key,
-        schema=job.request.json_schema,
-        priced=work.prices,
-        into=work.store.results_file(job.name, partition),
-        retried_kinds=job.retry.kinds,
-        max_attempts=job.retry.max_attempts,
-        embeddings=job.numeric,
-    )
-    ledger.landed(
-        job.name,
-        partition,
-        seen_collected=known.collected,
-        digest=known.digest,
-        succeeded=landed.succeeded,
-        failed=landed.failed,
-        retryable=landed.retryable,
-        unanswered=landed.unanswered,
-        now=work.now(),
-    )
-    return landed
-
-
-def _decode(work: Workplace, shard: Shard, fetched: Fetched) -> OutcomesDecoded:
-    """Outcomes from the files; rows that a short file lacks are `missing`, and say why."""
-    with work.duckdb() as con:
-        return decode_shard(
-            con,
-            shard=shard,
-            requests=work.store.shard_requests(shard.job, shard.shard_id),
-            files=fetched.files,
-            decode_sql=work.codec(shard.provider).decode_sql(shard.endpoint),
-            schema=work.job.request.json_schema,
-            observation=shard.remote,
-            short=fetched.short,
-            into=work.store.outcomes_file(shard.job, shard.shard_id),
-        )
-
-
-def outcomes(work: Workplace, shards: Sequence[Shard]) -> list[Path]:
-    """The outcomes of collected shards; those that are gone are made again, from raw answers.
-
-    Raw answers that are gone too are fetched again. StoreError when the provider has none.
-    """
-    paths = [work.store.outcomes_file(shard.job, shard.shard_id) for shard in shards]
-    for shard, path in zip(shards, paths, strict=True):
-        if not path.exists():
-            with work.lease(f"collect:{shard.shard_id}", seconds=_COLLECT_SECONDS):
-                log.warning("outcomes are gone and made again", extra={"shard": shard.shard_id})
-                _decode(work, shard, _read_or_fetched(work, shard, path))
-    return paths
-
-
-def _read_or_fetched(work: Workplace, shard: Shard, lost: Path) -> Fetched:
-    try:
-        return fetching.on_disk(work, shard)
-    except StoreError:
-        pass
-    try:
-        return fetching.fetch(work, shard)
-    except NotFound as error:
-        raise StoreError(
-            f"{lost} and the raw answers it was made from are gone from the store, and the "
-            f"provider has them no more: {error} {shard.requests:,} answered requests are lost "
-            "here. Bring outcomes/ or raw/ back from a backup; nothing was sent again."
-        ) from None
 
 
 def _refusals(shard: Shard, decoded: OutcomesDecoded) -> Sequence[BatchProblem]:

@@ -15,7 +15,9 @@ from typing import Literal, TypeAlias
 
 from batch_pipeline.errors import NotFound, StoreError, Unauthorized
 from batch_pipeline.model import Observation, Shard
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.policy.fetching import promised
 from batch_pipeline.stages.results import wholeness
 from batch_pipeline.stages.results.wholeness import Arrived
@@ -50,29 +52,29 @@ class _Come:
     arrived: Arrived
 
 
-def fetch(work: Workplace, shard: Shard) -> Fetched:
+def fetch(records: Records, clients: Clients, runtime: Runtime, shard: Shard) -> Fetched:
     """Both result files; whole ones on disk stay, others are fetched. NotFound when one is gone.
 
     What came before in place of a file that is gone by now stands for it.
     """
-    remote = _with_files(work, shard)
-    wanted = list(_wanted(work, shard, remote))
-    come = [one for each in wanted if (one := _fetched(work, shard, each)) is not None]
+    remote = _with_files(records, clients, runtime, shard)
+    wanted = list(_wanted(records, shard, remote))
+    come = [one for each in wanted if (one := _fetched(records, clients, shard, each)) is not None]
     for one, why in _shortfalls(shard, come):
         if why is not None:
-            _keep(work, one)
+            _keep(records, one)
         elif one.at != one.wanted.whole:
             one.at.replace(one.wanted.whole)
-    return _read(work, shard, remote)
+    return _read(records, shard, remote)
 
 
-def on_disk(work: Workplace, shard: Shard) -> Fetched:
+def on_disk(records: Records, shard: Shard) -> Fetched:
     """The result files as far as they came; StoreError when nothing of one is in the store."""
-    return _read(work, shard, _remote(shard))
+    return _read(records, shard, _remote(shard))
 
 
-def _read(work: Workplace, shard: Shard, remote: Observation) -> Fetched:
-    come = [_best(work, wanted) for wanted in _wanted(work, shard, remote)]
+def _read(records: Records, shard: Shard, remote: Observation) -> Fetched:
+    come = [_best(records, wanted) for wanted in _wanted(records, shard, remote)]
     said = _shortfalls(shard, come)
     whys = [f"{why} of file {one.wanted.file_id}" for one, why in said if why is not None]
     return Fetched(
@@ -91,14 +93,14 @@ def _shortfalls(shard: Shard, come: Sequence[_Come]) -> list[tuple[_Come, str | 
     return [(one, one.arrived.shortfall(None if enough else one.wanted.promised)) for one in come]
 
 
-def _wanted(work: Workplace, shard: Shard, remote: Observation) -> Iterator[_Wanted]:
+def _wanted(records: Records, shard: Shard, remote: Observation) -> Iterator[_Wanted]:
     sources: tuple[tuple[Source, str | None], ...] = (
         ("output", remote.output_file_id),
         ("error", remote.error_file_id),
     )
     for source, file_id in sources:
         if file_id:
-            whole = work.store.raw_file(shard.job, shard.shard_id, remote.batch_id, source)
+            whole = records.store.raw_file(shard.job, shard.shard_id, remote.batch_id, source)
             lines = promised(remote, source, requests=shard.requests)
             yield _Wanted(source, file_id, lines, whole)
 
@@ -111,17 +113,17 @@ def _unnamed(shard: Shard, remote: Observation) -> list[str]:
     return [f"batch {remote.batch_id} counts {lines:,} answers and names no file of them"]
 
 
-def _with_files(work: Workplace, shard: Shard) -> Observation:
+def _with_files(records: Records, clients: Clients, runtime: Runtime, shard: Shard) -> Observation:
     """The last look at the batch, or a new one when that one lacked a file."""
     remote = _remote(shard)
     if not _unnamed(shard, remote):
         return remote
-    client = work.client(shard.provider)
+    client = clients.client(shard.provider)
     if shard.account != client.account:
         raise another_account([shard])
     seen = client.retrieve(remote.batch_id)
-    work.ledger.observe(client.account, [seen], now=work.now(), ended=[])
-    return _remote(work.ledger.shard(shard.shard_id))
+    records.ledger.observe(client.account, [seen], now=runtime.now(), ended=[])
+    return _remote(records.ledger.shard(shard.shard_id))
 
 
 def _remote(shard: Shard) -> Observation:
@@ -130,38 +132,38 @@ def _remote(shard: Shard) -> Observation:
     return shard.remote
 
 
-def _fetched(work: Workplace, shard: Shard, wanted: _Wanted) -> _Come | None:
+def _fetched(records: Records, clients: Clients, shard: Shard, wanted: _Wanted) -> _Come | None:
     """The file on disk if it is whole, else what comes for it now; None: gone, but some came."""
     if wanted.whole.exists():
         there = _Come(wanted, wanted.whole, wholeness.look(wanted.whole))
         if there.arrived.shortfall(wanted.promised) is None:
             return there
-        _keep(work, there)
-    client = work.client(shard.provider)
+        _keep(records, there)
+    client = clients.client(shard.provider)
     if shard.account != client.account:  # "not found" would only mean "not yours"
         raise another_account([shard])
     at = wanted.whole.with_name(f".{wanted.whole.name}.part")  # swept if a crash leaves it
     try:
         client.download(wanted.file_id, at)
     except NotFound:
-        if not work.store.cut_files(wanted.whole):
+        if not records.store.cut_files(wanted.whole):
             raise
         return None
     return _Come(wanted, at, wholeness.look(at))
 
 
-def _keep(work: Workplace, come: _Come) -> None:
+def _keep(records: Records, come: _Come) -> None:
     """Put aside what is not the file, once where the same came before."""
-    known = work.store.cut_files(come.wanted.whole)
+    known = records.store.cut_files(come.wanted.whole)
     if known and filecmp.cmp(known[-1], come.at, shallow=False):
         come.at.unlink()
     else:
-        come.at.replace(work.store.next_cut_file(come.wanted.whole))
+        come.at.replace(records.store.next_cut_file(come.wanted.whole))
 
 
-def _best(work: Workplace, wanted: _Wanted) -> _Come:
+def _best(records: Records, wanted: _Wanted) -> _Come:
     """The whole file, or else what came in place of it and has the most lines."""
-    paths = [wanted.whole] if wanted.whole.exists() else work.store.cut_files(wanted.whole)
+    paths = [wanted.whole] if wanted.whole.exists() else records.store.cut_files(wanted.whole)
     come = [_Come(wanted, path, wholeness.look(path)) for path in paths]
     if not come:
         raise StoreError(

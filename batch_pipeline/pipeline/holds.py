@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from batch_pipeline.model import FailureKind, Fault, Hold, HoldKind, RemoteStatus, Shard
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.policy.stops import Ended, alike, tripped, unmatched
 from batch_pipeline.stages.results.outcomes import OutcomesDecoded
 from batch_pipeline.stages.results.unanswered import about_every_line
@@ -19,50 +20,60 @@ BY_RUN = frozenset({HoldKind.ACCOUNT, HoldKind.BREAKER})
 _QUOTED = 300
 
 
-def judge(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> tuple[str | None, str | None]:
+def judge(
+    records: Records, runtime: Runtime, shard: Shard, decoded: OutcomesDecoded
+) -> tuple[str | None, str | None]:
     """Put the holds that follow from a batch.
 
     Returns the kind that most of its rows failed as, for the ledger, and what the account's
     withheld rows say, for a person.
     """
-    failed_as = _most(work, shard, decoded)
-    _break(work, shard, decoded, failed_as)
-    _match(work, shard, decoded)
-    return failed_as, _stop_for_the_account(work, shard, decoded)
+    failed_as = _most(records, shard, decoded)
+    _break(records, runtime, shard, decoded, failed_as)
+    _match(records, runtime, shard, decoded)
+    return failed_as, _stop_for_the_account(records, runtime, shard, decoded)
 
 
-def by_partition(work: Workplace) -> Mapping[str, tuple[Hold, ...]]:
+def by_partition(records: Records) -> Mapping[str, tuple[Hold, ...]]:
     """The standing holds by partition; those of the whole job are under ""."""
     found: dict[str, tuple[Hold, ...]] = {}
-    for hold in work.ledger.holds.standing(work.job.name):
+    for hold in records.ledger.holds.standing(records.job.name):
         found[hold.partition] = (*found.get(hold.partition, ()), hold)
     return found
 
 
-def free(work: Workplace, partitions: Collection[str]) -> list[str]:
+def free(records: Records, partitions: Collection[str]) -> list[str]:
     """Those of the partitions that may be sent by themselves."""
-    held = by_partition(work)
+    held = by_partition(records)
     return [] if "" in held else [name for name in partitions if name not in held]
 
 
-def lift(work: Workplace, partitions: Collection[str] | None, *, unmatched_too: bool) -> list[Hold]:
+def lift(
+    records: Records, partitions: Collection[str] | None, *, unmatched_too: bool
+) -> list[Hold]:
     """Somebody asks again: take away the holds of these partitions (None: all) and of the job."""
     kinds = frozenset(HoldKind) if unmatched_too else BY_RUN
-    return work.ledger.holds.lift(work.job.name, kinds, partitions=partitions)
+    return records.ledger.holds.lift(records.job.name, kinds, partitions=partitions)
 
 
-def _most(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> str | None:
+def _most(records: Records, shard: Shard, decoded: OutcomesDecoded) -> str | None:
     remote = shard.remote
     failed = remote is not None and remote.status is RemoteStatus.FAILED
     refused = failed and remote is not None and about_every_line(remote) is not None
-    retried = [kind.value for kind in work.job.retry.kinds]
+    retried = [kind.value for kind in records.job.retry.kinds]
     return alike(decoded.by_failure, decoded.requests, retried=retried, refused=refused)
 
 
-def _break(work: Workplace, shard: Shard, decoded: OutcomesDecoded, failed_as: str | None) -> None:
+def _break(
+    records: Records,
+    runtime: Runtime,
+    shard: Shard,
+    decoded: OutcomesDecoded,
+    failed_as: str | None,
+) -> None:
     if failed_as is None:
         return
-    before = [Ended(*one) for one in work.ledger.holds.recent(shard.job)]
+    before = [Ended(*one) for one in records.ledger.holds.recent(shard.job)]
     if not tripped([Ended(failed_as, shard.attempt), *before]):
         return
     count = decoded.by_failure[failed_as]
@@ -72,24 +83,26 @@ def _break(work: Workplace, shard: Shard, decoded: OutcomesDecoded, failed_as: s
         f"at error_code and error_message in the results; `batch-pipeline run {shard.job}`, "
         "`retry` or `release` goes on."
     )
-    _put(work, shard, [""], HoldKind.BREAKER, reason)
+    _put(records, runtime, shard, [""], HoldKind.BREAKER, reason)
 
 
-def _match(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> None:
+def _match(records: Records, runtime: Runtime, shard: Shard, decoded: OutcomesDecoded) -> None:
     absent = sum(decoded.absent.values())
     if not unmatched(decoded.requests, absent=absent, unknown=decoded.unknown):
         return
-    outcomes = work.store.outcomes_file(shard.job, shard.shard_id)
+    outcomes = records.store.outcomes_file(shard.job, shard.shard_id)
     reason = (
         f"{decoded.unknown:,} answers of batch {shard.batch_id} are under names that were never "
         f"sent, and {absent:,} of its requests have no answer: these may be theirs, and paid for. "
         f"The lines are in {_kept(outcomes)}. None of these requests goes again by itself; "
         f"`batch-pipeline retry {shard.job}` sends them again, at their full price."
     )
-    _put(work, shard, list(decoded.absent), HoldKind.UNMATCHED, reason)
+    _put(records, runtime, shard, list(decoded.absent), HoldKind.UNMATCHED, reason)
 
 
-def _stop_for_the_account(work: Workplace, shard: Shard, decoded: OutcomesDecoded) -> str | None:
+def _stop_for_the_account(
+    records: Records, runtime: Runtime, shard: Shard, decoded: OutcomesDecoded
+) -> str | None:
     count = decoded.by_failure.get(FailureKind.WITHHELD.value, 0)
     if not count or decoded.withheld is None or not _is_the_accounts(shard):
         return None
@@ -100,7 +113,7 @@ def _stop_for_the_account(work: Workplace, shard: Shard, decoded: OutcomesDecode
         f"account's sake ({said.rstrip('.')}). Nothing more of this job is sent by itself; once it "
         f"is mended, `batch-pipeline run {shard.job}` sends them again."
     )
-    _put(work, shard, ["", *shard.partitions], HoldKind.ACCOUNT, reason)
+    _put(records, runtime, shard, ["", *shard.partitions], HoldKind.ACCOUNT, reason)
     return reason
 
 
@@ -111,10 +124,17 @@ def _is_the_accounts(shard: Shard) -> bool:
     return any(problem.fault is Fault.ACCOUNT for problem in shard.remote.problems)
 
 
-def _put(work: Workplace, shard: Shard, partitions: list[str], kind: HoldKind, reason: str) -> None:
+def _put(
+    records: Records,
+    runtime: Runtime,
+    shard: Shard,
+    partitions: list[str],
+    kind: HoldKind,
+    reason: str,
+) -> None:
     held = {"job": shard.job, "shard": shard.shard_id, "kind": kind.value}
     log.warning("job held: %s", reason, extra=held)
-    work.ledger.holds.put(shard.job, partitions, kind, reason=reason, now=work.now())
+    records.ledger.holds.put(shard.job, partitions, kind, reason=reason, now=runtime.now())
 
 
 def _kept(outcomes: Path) -> Path:

@@ -9,19 +9,21 @@ from pathlib import Path
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import IN_FLIGHT, BuiltTarget, Limits, Shard, ShardState
-from batch_pipeline.pipeline import canary, collecting, holds
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline import canary, decoding, holds
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.stages.shards.cut import Only, Pending, choose, cut
 
 _SECONDS = 600.0
 
 
-def limits(work: Workplace, target: BuiltTarget) -> Limits:
+def limits(records: Records, clients: Clients, target: BuiltTarget) -> Limits:
     """The provider's limits, lowered by the job's own.
 
     Where sources dispute a limit we take the stricter one; a job that asks for more gets it.
     """
-    codec, asked, endpoint = work.codec(target.provider), work.job.shard, target.endpoint
+    codec, asked, endpoint = clients.codec(target.provider), records.job.shard, target.endpoint
     usual = codec.limits(endpoint)
     most = codec.capabilities.disputed.get(endpoint, usual)
     return Limits(
@@ -31,14 +33,16 @@ def limits(work: Workplace, target: BuiltTarget) -> Limits:
 
 
 @contextmanager
-def alone(work: Workplace) -> Iterator[None]:
+def alone(records: Records, runtime: Runtime) -> Iterator[None]:
     """No other run cuts the job's shards, or changes the requests they are cut from."""
-    with work.lease(_lease(work), seconds=_SECONDS, patience=_SECONDS):
+    with runtime.lease(_lease(records), seconds=_SECONDS, patience=_SECONDS):
         yield
 
 
 def plan(
-    work: Workplace,
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
     partitions: Sequence[str],
     *,
     only: Only | None = None,
@@ -50,67 +54,79 @@ def plan(
 
     Raises UsageError when a partition has no request table.
     """
-    tables = [table(work, partition) for partition in partitions]
-    with alone(work):
+    tables = [table(records, partition) for partition in partitions]
+    with alone(records, runtime):
         shards = _cut(
-            work, _pending(work, partitions, tables, only, by_hand=by_hand), partitions, only
+            records,
+            clients,
+            runtime,
+            _pending(records, clients, runtime, partitions, tables, only, by_hand=by_hand),
+            partitions,
+            only,
         )
         if shards:
             # Two plans of one request would be two sendings: be sure that nobody took over.
-            work.still_holds(_lease(work), seconds=_SECONDS)
-            work.ledger.plan(shards, now=work.now())
+            runtime.still_holds(_lease(records), seconds=_SECONDS)
+            records.ledger.plan(shards, now=runtime.now())
 
 
-def table(work: Workplace, partition: str) -> Path:
+def table(records: Records, partition: str) -> Path:
     """The partition's request table; UsageError when there is none."""
-    path = work.store.requests_table(work.job.name, partition)
+    path = records.store.requests_table(records.job.name, partition)
     if not path.exists():
         raise UsageError(
-            f"{work.job.name}: partition {partition!r} has no request table yet. "
+            f"{records.job.name}: partition {partition!r} has no request table yet. "
             "`batch-pipeline run` builds it; in Dagster, materialize `requests` first."
         )
     return path
 
 
 def _pending(
-    work: Workplace,
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
     partitions: Sequence[str],
     tables: Sequence[Path],
     only: Only | None,
     *,
     by_hand: bool,
 ) -> Pending:
-    job, store, ledger = work.job, work.store, work.ledger
+    job, store, ledger = records.job, records.store, records.ledger
     held = ledger.shards(job.name, partitions=partitions, states=IN_FLIGHT)
     done = ledger.shards(job.name, partitions=partitions, states=[ShardState.COLLECTED])
-    with work.duckdb() as con:
+    with runtime.duckdb() as con:
         return choose(
             con,
             tables=tables,
             held=[store.shard_requests(job.name, shard.shard_id) for shard in held],
-            outcomes=collecting.outcomes(work, done),
+            outcomes=decoding.outcomes(records, clients, runtime, done),
             retried_kinds=[kind.value for kind in job.retry.kinds],
             max_attempts=job.retry.max_attempts,
             only=only,
             withheld=by_hand,
-            once=[name for name in holds.by_partition(work) if name],
+            once=[name for name in holds.by_partition(records) if name],
         )
 
 
 def _cut(
-    work: Workplace, pending: Pending, partitions: Sequence[str], only: Only | None
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    pending: Pending,
+    partitions: Sequence[str],
+    only: Only | None,
 ) -> list[Shard]:
-    job, goes_first = work.job, False
+    job, goes_first = records.job, False
     if only is None:  # rows asked for by name have been out before
-        pending, goes_first = canary.admitted(work, pending, partitions)
+        pending, goes_first = canary.admitted(records, clients, runtime, pending, partitions)
     shards = cut(
         pending,
-        limits=lambda target: limits(work, target),
+        limits=lambda target: limits(records, clients, target),
         job=job.name,
-        into=work.store.shards_dir(job.name),
+        into=records.store.shards_dir(job.name),
     )
     return [replace(shard, canary=job.version) for shard in shards] if goes_first else shards
 
 
-def _lease(work: Workplace) -> str:
-    return f"plan:{work.job.name}"
+def _lease(records: Records) -> str:
+    return f"plan:{records.job.name}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from batch_pipeline.model import Shard, ShardState
-from batch_pipeline.pipeline import collecting
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline import decoding, landing
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.policy.absence import may_be_billed
 from batch_pipeline.stages.bill.report import CostReport, cost_report
 from batch_pipeline.stages.bill.superseded import Beside
@@ -18,54 +20,60 @@ Mistral's ids are UUIDs: there it is their beginning.
 """
 
 
-def report(work: Workplace, partitions: Sequence[str]) -> CostReport:
+def report(
+    records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]
+) -> CostReport:
     """One report over those of the partitions that have landed; the job's own is kept too.
 
     A store that can only be read keeps none.
     """
-    if work.writable:
-        reports(work, [])
-    return _made(work, _landed(work, partitions))
+    if records.writable:
+        reports(records, clients, runtime, [])
+    return _made(records, clients, runtime, _landed(records, partitions))
 
 
-def reports(work: Workplace, partitions: Sequence[str]) -> dict[str, CostReport]:
+def reports(
+    records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]
+) -> dict[str, CostReport]:
     """Each landed partition's report, written beside its name; then the job's over all of them."""
-    collecting.land_again(work)
-    made = {name: _made(work, [name]) for name in _landed(work, partitions)}
+    landing.land_again(records, clients, runtime)
+    made = {name: _made(records, clients, runtime, [name]) for name in _landed(records, partitions)}
     for name, one in made.items():
-        one.write(work.store.report_file(work.job.name, "md", partition=name).parent)
-    every = [counts.partition for counts in work.ledger.partitions(work.job.name)]
-    whole = _made(work, _landed(work, every))
-    whole.write(work.store.report_file(work.job.name, "md").parent)
+        one.write(records.store.report_file(records.job.name, "md", partition=name).parent)
+    every = [counts.partition for counts in records.ledger.partitions(records.job.name)]
+    whole = _made(records, clients, runtime, _landed(records, every))
+    whole.write(records.store.report_file(records.job.name, "md").parent)
     return made
 
 
-def _landed(work: Workplace, partitions: Iterable[str]) -> list[str]:
-    name, store = work.job.name, work.store
+def _landed(records: Records, partitions: Iterable[str]) -> list[str]:
+    name, store = records.job.name, records.store
     return [one for one in partitions if store.results_file(name, one).exists()]
 
 
-def _made(work: Workplace, partitions: Sequence[str]) -> CostReport:
-    name, store = work.job.name, work.store
-    shards = work.ledger.shards(name, partitions=partitions, states=[ShardState.COLLECTED])
-    with work.duckdb() as con:
+def _made(
+    records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]
+) -> CostReport:
+    name, store = records.job.name, records.store
+    shards = records.ledger.shards(name, partitions=partitions, states=[ShardState.COLLECTED])
+    with runtime.duckdb() as con:
         return cost_report(
             con,
             job=name,
             results={one: store.results_file(name, one) for one in partitions},
-            outcomes=collecting.outcomes(work, shards),
-            priced=work.prices,
+            outcomes=decoding.outcomes(records, clients, runtime, shards),
+            priced=records.prices(runtime.now()),
             simulated=any(_is_simulated(shard) for shard in shards),
-            targets=[(target.sends_to, target.model) for target in work.job.targets],
-            beside=_beside(work, partitions),
+            targets=[(target.sends_to, target.model) for target in records.job.targets],
+            beside=_beside(records, partitions),
         )
 
 
-def _beside(work: Workplace, partitions: Sequence[str]) -> list[Beside]:
+def _beside(records: Records, partitions: Sequence[str]) -> list[Beside]:
     """Batches with rows of these partitions that may be billed and gave no result."""
     found: list[Beside] = []
-    for record in work.ledger.absences.superseded(work.job.name):
-        shard, seen = work.ledger.shard(record.shard_id), record.observation
+    for record in records.ledger.absences.superseded(records.job.name):
+        shard, seen = records.ledger.shard(record.shard_id), record.observation
         rows = {name: count for name, count in shard.partitions.items() if name in partitions}
         if rows and may_be_billed(seen):
             status, done = seen.raw_status, seen.completed

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from batch_pipeline.errors import ProviderError, Throttled, Unavailable
 from batch_pipeline.model import PartitionSummary, ShardState
 from batch_pipeline.pipeline import collecting, fetching, sending, watching
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.pipeline.watching import in_flight
-from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.absence import STAYED_FOR
 from batch_pipeline.policy.lifecycle import Step
 
@@ -29,7 +31,15 @@ _ON_THE_WAY = (
 )
 
 
-def drive(work: Workplace, partitions: Sequence[str], *, run_id: str | None, tell: Tell) -> Steps:
+def drive(
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    partitions: Sequence[str],
+    *,
+    run_id: str | None,
+    tell: Tell,
+) -> Steps:
     """Watch, collect and retry until nothing moves any more; returns where each partition stands.
 
     For what is missed at the provider it stays a minute or two: the next run, or the watch, looks
@@ -40,34 +50,34 @@ def drive(work: Workplace, partitions: Sequence[str], *, run_id: str | None, tel
     stuck: dict[str, collecting.Stuck] = {}
     while True:
         with waited_out():
-            _watch(work)
-        steps = of(work, partitions)
+            _watch(records, clients, runtime)
+        steps = of(records, runtime, partitions)
         tell(steps)
         going = {name: at for name, at in steps.items() if name not in stuck}
         if not any(step in _MOVING for step, _ in going.values()):
             break
         moved = False
         with waited_out():
-            collected, trouble = _collect(work, going)
+            collected, trouble = _collect(records, clients, runtime, going)
             if trouble is not None:
-                stuck |= dict.fromkeys(_still_to_collect(work, going), trouble)
+                stuck |= dict.fromkeys(_still_to_collect(records, runtime, going), trouble)
             if collected is not None and collected.refusal is not None:
                 refusal = collected.refusal
-            moved = _send(work, going, run_id) or collected is not None
+            moved = _send(records, clients, runtime, going, run_id) or collected is not None
         if not moved:
-            if _waits_for_what_is_missed(work, going):
+            if _waits_for_what_is_missed(records, runtime, going):
                 break
-            _stop_at_another_account(work, going)
-            work.sleep(_pause(work, going))
+            _stop_at_another_account(records, clients, going)
+            runtime.sleep(_pause(runtime, going))
     for problem in (*stuck.values(), refusal):
         if problem is not None:
             raise problem
     return steps
 
 
-def of(work: Workplace, partitions: Sequence[str]) -> Steps:
+def of(records: Records, runtime: Runtime, partitions: Sequence[str]) -> Steps:
     """The steps of these partitions alone."""
-    known = watching.steps(work)
+    known = watching.steps(records, runtime)
     return {name: known[name] for name in partitions if name in known}
 
 
@@ -85,45 +95,47 @@ def waited_out() -> Iterator[None]:
         log.warning("the provider is not answering: %s", error)
 
 
-def _pause(work: Workplace, steps: Steps) -> float:
+def _pause(runtime: Runtime, steps: Steps) -> float:
     """Until the next look; longer when all that is waited for is a time that we know."""
     moving = [summary for step, summary in steps.values() if step in _MOVING]
     looks = [one.next_look for one in moving if one.next_look is not None]
     if len(looks) < len(moving) or any(in_flight(one) for one in moving):
-        return work.settings.poll_seconds
-    until = (min(looks) - work.now()).total_seconds()
-    return max(work.settings.poll_seconds, min(until, _LONGEST_PAUSE))
+        return runtime.settings.poll_seconds
+    until = (min(looks) - runtime.now()).total_seconds()
+    return max(runtime.settings.poll_seconds, min(until, _LONGEST_PAUSE))
 
 
-def _watch(work: Workplace) -> None:
-    problem = watching.watch(work).problem
+def _watch(records: Records, clients: Clients, runtime: Runtime) -> None:
+    problem = watching.watch(records, clients, runtime).problem
     if problem is not None:
         raise problem
 
 
 def _collect(
-    work: Workplace, steps: Steps
+    records: Records, clients: Clients, runtime: Runtime, steps: Steps
 ) -> tuple[collecting.Collected | None, collecting.Stuck | None]:
     """What was collected, and what could not be."""
     names = _at(steps, Step.COLLECT)
     try:
-        return (collecting.collect(work, names) if names else None), None
+        return (collecting.collect(records, clients, runtime, names) if names else None), None
     except collecting.Stuck as error:
         return error.collected, error
 
 
-def _still_to_collect(work: Workplace, steps: Steps) -> list[str]:
+def _still_to_collect(records: Records, runtime: Runtime, steps: Steps) -> list[str]:
     """Of what was to be collected, the partitions that still are, or all of it."""
     names = _at(steps, Step.COLLECT)
-    return _at(of(work, names), Step.COLLECT) or names
+    return _at(of(records, runtime, names), Step.COLLECT) or names
 
 
-def _send(work: Workplace, steps: Steps, run_id: str | None) -> bool:
+def _send(
+    records: Records, clients: Clients, runtime: Runtime, steps: Steps, run_id: str | None
+) -> bool:
     """Send what is due; False when that changed nothing at the provider."""
     names = [*_at(steps, Step.SUBMIT), *_at(steps, Step.RETRY)]
     if not names:
         return False
-    done = sending.submit(work, names, run_id=run_id)
+    done = sending.submit(records, clients, runtime, names, run_id=run_id)
     if done.problem is not None and not waiting_helps(done.problem):
         raise done.problem
     return bool(done.sent or done.adopted)
@@ -133,24 +145,24 @@ def _at(steps: Steps, wanted: Step) -> list[str]:
     return [name for name, (step, _) in steps.items() if step is wanted]
 
 
-def _waits_for_what_is_missed(work: Workplace, steps: Steps) -> bool:
+def _waits_for_what_is_missed(records: Records, runtime: Runtime, steps: Steps) -> bool:
     """True when all that is on its way was not found, and the next look is not soon."""
     names = [name for name, (step, _) in steps.items() if step in _MOVING]
     states = [*_ON_THE_WAY, ShardState.ENDED]
-    waiting = work.ledger.shards(work.job.name, partitions=names, states=states)
-    soon = work.now() + STAYED_FOR
+    waiting = records.ledger.shards(records.job.name, partitions=names, states=states)
+    soon = runtime.now() + STAYED_FOR
     late = [one for one in waiting if one.missed and one.look_at and one.look_at > soon]
     return bool(waiting) and len(late) == len(waiting)
 
 
-def _stop_at_another_account(work: Workplace, steps: Steps) -> None:
+def _stop_at_another_account(records: Records, clients: Clients, steps: Steps) -> None:
     """Waiting is in vain when all that is on its way belongs to a key we do not have."""
     names = [name for name, (step, _) in steps.items() if step in _MOVING]
-    waiting = work.ledger.shards(work.job.name, partitions=names, states=_ON_THE_WAY)
+    waiting = records.ledger.shards(records.job.name, partitions=names, states=_ON_THE_WAY)
     foreign = [
         shard
         for shard in waiting
-        if shard.account is not None and shard.account != work.client(shard.provider).account
+        if shard.account is not None and shard.account != clients.client(shard.provider).account
     ]
     if foreign and len(foreign) == len(waiting):
         raise fetching.another_account(foreign)

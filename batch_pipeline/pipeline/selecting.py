@@ -9,27 +9,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline.records import Records
 from batch_pipeline.stages.shards.cut import Only
 
 _TOLD = 3
 
 
-def check_named(work: Workplace, partitions: Sequence[str], only: Only | None) -> None:
+def check_named(records: Records, partitions: Sequence[str], only: Only | None) -> None:
     """UsageError that names the custom_ids, or the run, of which these partitions have nothing."""
     if only is None:
         return
     if only.custom_ids is not None:
-        _check_ids(work, partitions, only.custom_ids)
+        _check_ids(records, partitions, only.custom_ids)
     if only.run_id is not None:
-        _check_run(work, only.run_id)
+        _check_run(records, only.run_id)
 
 
-def _check_ids(work: Workplace, partitions: Sequence[str], asked: Sequence[str]) -> None:
+def _check_ids(records: Records, partitions: Sequence[str], asked: Sequence[str]) -> None:
     known: set[str] = set()
     some = ""
     for name in partitions:
-        table = work.store.requests_table(work.job.name, name)
+        table = records.store.requests_table(records.job.name, name)
         ids = pq.read_table(table, columns=["custom_id"])["custom_id"].combine_chunks()
         known |= {one for one in asked if pc.any(pc.equal(ids, one)).as_py()}
         some = some or (ids[0].as_py() if len(ids) else "")
@@ -37,19 +37,19 @@ def _check_ids(work: Workplace, partitions: Sequence[str], asked: Sequence[str])
     if unknown:
         more = f" and {len(unknown) - _TOLD} more" if len(unknown) > _TOLD else ""
         raise UsageError(
-            f"{work.job.name}: no request of these partitions is named "
+            f"{records.job.name}: no request of these partitions is named "
             f"{', '.join(map(repr, unknown[:_TOLD]))}{more}. custom_ids stand in the results and "
             f"are like {some!r}."
         )
 
 
-def _check_run(work: Workplace, asked: str) -> None:
-    shards = work.ledger.shards(work.job.name)
+def _check_run(records: Records, asked: str) -> None:
+    shards = records.ledger.shards(records.job.name)
     runs = list(dict.fromkeys(shard.run_id for shard in shards if shard.run_id))
     if asked not in runs:
         near = difflib.get_close_matches(asked, runs, n=1) or runs[-1:]
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(
-            f"{work.job.name}: no run {asked!r} sent anything. Runs stand in the results' column "
-            f"run_id.{hint}"
+            f"{records.job.name}: no run {asked!r} sent anything. Runs stand in the results' "
+            f"column run_id.{hint}"
         )

@@ -1,8 +1,7 @@
 """From planned shards to batches: one create each, whatever crashes or stays unclear in between.
 
-Law 2: the ledger says `submitting`, with an intent, before the call that costs money; whatever
-follows a crash or an unclear answer begins by looking for that intent at the provider. That it is
-not there is believed only when a look some time after the last possible create says so.
+The ledger says `submitting`, with an intent, before the call that costs money; what follows a crash
+or an unclear answer looks for that intent at the provider first.
 """
 
 from __future__ import annotations
@@ -30,7 +29,9 @@ from batch_pipeline.errors import (
 )
 from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Shard, ShardState
 from batch_pipeline.pipeline import holds, missed, planning, stray_batches
-from batch_pipeline.pipeline.workplace import Workplace, is_dead
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime, is_dead
 from batch_pipeline.policy.absence import is_due
 from batch_pipeline.policy.lifecycle import UNSURE, backoff
 from batch_pipeline.providers.protocol import Known
@@ -65,7 +66,9 @@ class Submission:
 
 
 def submit(
-    work: Workplace,
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
     partitions: Sequence[str],
     *,
     run_id: str | None,
@@ -77,35 +80,41 @@ def submit(
     Unless somebody asks for it *by_hand*, what a hold stops is left alone.
     """
     if not by_hand:
-        partitions = holds.free(work, partitions)
-    planning.plan(work, partitions, only=only, by_hand=by_hand)
-    return _send(work, partitions, run_id)
+        partitions = holds.free(records, partitions)
+    planning.plan(records, clients, runtime, partitions, only=only, by_hand=by_hand)
+    return _send(records, clients, runtime, partitions, run_id)
 
 
-def _send(work: Workplace, partitions: Sequence[str], run_id: str | None) -> Submission:
-    shards = work.ledger.shards(work.job.name, partitions=partitions, states=_UNSENT)
-    queue = [shard for shard in shards if _is_due(work, shard)]
+def _send(
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    partitions: Sequence[str],
+    run_id: str | None,
+) -> Submission:
+    shards = records.ledger.shards(records.job.name, partitions=partitions, states=_UNSENT)
+    queue = [shard for shard in shards if _is_due(records, runtime, shard)]
     due = {shard.shard_id for shard in queue}
     done = Submission(waiting=tuple(shard for shard in shards if shard.shard_id not in due))
     while queue:
         shard = queue.pop(0)
         try:
-            done = _with(done, *_send_one(work, shard, run_id))
+            done = _with(done, *_send_one(records, clients, runtime, shard, run_id))
         except TooLarge as error:
-            queue = [*_halves(work, shard, error), *queue]
+            queue = [*_halves(records, runtime, shard, error), *queue]
         except Refused as error:
-            _stop(work, shard, str(error))
+            _stop(records, runtime, shard, str(error))
             done = replace(done, problem=error)
         except ProviderError as error:  # the next shard would hear the same
             return replace(done, waiting=(*done.waiting, shard, *queue), problem=error)
     return done
 
 
-def _is_due(work: Workplace, shard: Shard) -> bool:
+def _is_due(records: Records, runtime: Runtime, shard: Shard) -> bool:
     if shard.state is ShardState.SUBMITTING and shard.claimed_by and is_dead(shard.claimed_by):
-        work.ledger.expire(shard.shard_id, owner=shard.claimed_by, now=work.now())
+        records.ledger.expire(shard.shard_id, owner=shard.claimed_by, now=runtime.now())
         return True
-    return shard.not_before is None or is_due(shard.not_before, now=work.now())
+    return shard.not_before is None or is_due(shard.not_before, now=runtime.now())
 
 
 def _with(done: Submission, how: str, shard: Shard) -> Submission:
@@ -118,69 +127,78 @@ def _with(done: Submission, how: str, shard: Shard) -> Submission:
             return replace(done, waiting=(*done.waiting, shard))
 
 
-def _send_one(work: Workplace, shard: Shard, run_id: str | None) -> tuple[str, Shard]:
+def _send_one(
+    records: Records, clients: Clients, runtime: Runtime, shard: Shard, run_id: str | None
+) -> tuple[str, Shard]:
     # the client first: without a key nothing is claimed
-    client, intent = work.client(shard.provider), uuid4().hex
-    _check_whole(work, shard)
-    lease = work.settings.claim_seconds
-    claimed = work.ledger.claim(
-        shard.shard_id, owner=work.owner, intent=intent, now=work.now(), lease=lease
+    client, intent = clients.client(shard.provider), uuid4().hex
+    _check_whole(records, shard)
+    lease = runtime.settings.claim_seconds
+    claimed = records.ledger.claim(
+        shard.shard_id, owner=runtime.owner, intent=intent, now=runtime.now(), lease=lease
     )
     if claimed is None:  # another run was faster
         return "waiting", shard
     if claimed.intent != intent:  # begun before: the provider may have it
-        begun = _begun_before(work, shard, claimed, run_id)
+        begun = _begun_before(records, clients, runtime, shard, claimed, run_id)
         if begun is not None:
             return begun
     try:
-        observation = _create(work, claimed)
+        observation = _create(records, clients, runtime, claimed)
     except Ambiguous as error:
-        return _after_ambiguous(work, claimed, error, run_id)
+        return _after_ambiguous(records, clients, runtime, claimed, error, run_id)
     except BadLines as error:
-        return "sent", _refused_at_upload(work, claimed, error, run_id)
+        return "sent", _refused_at_upload(records, clients, runtime, claimed, error, run_id)
     except ProviderError as error:
         if not isinstance(error, Refused):
-            _requeue(work, claimed, error)
+            _requeue(records, runtime, claimed, error)
         raise
     if observation is None:  # the upload outlasted our claim, and somebody took over
         return "waiting", claimed
     log.info("batch submitted", extra=_ids(claimed, observation, account=client.account))
-    return "sent", _submitted(work, claimed, observation, run_id)
+    return "sent", _submitted(records, clients, runtime, claimed, observation, run_id)
 
 
 def _begun_before(
-    work: Workplace, shard: Shard, claimed: Shard, run_id: str | None
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    shard: Shard,
+    claimed: Shard,
+    run_id: str | None,
 ) -> tuple[str, Shard] | None:
     """What became of a sending that an earlier run began; None: surely nothing."""
     since = shard.doubted_at if shard.state is ShardState.IN_DOUBT else None
     try:
-        found = _found(work, claimed, since=since)
+        found = _found(records, clients, runtime, claimed, since=since)
     except Undecided:  # its own answers will tell
-        return "waiting", work.ledger.shard(claimed.shard_id)
+        return "waiting", records.ledger.shard(claimed.shard_id)
     if found is not None:
-        return "adopted", _submitted(work, claimed, found, run_id)
+        return "adopted", _submitted(records, clients, runtime, claimed, found, run_id)
     if shard.state is not ShardState.IN_DOUBT:  # a listing may lag: this look is too early
-        return "waiting", _in_doubt(work, claimed, "a crash left it open whether it was sent")
-    if _may_hide(work, claimed, since):
-        return "waiting", _in_doubt(work, claimed, _NAMELESS, since=since)
+        return "waiting", _in_doubt(
+            records, clients, runtime, claimed, "a crash left it open whether it was sent"
+        )
+    if _may_hide(clients, runtime, claimed, since):
+        return "waiting", _in_doubt(records, clients, runtime, claimed, _NAMELESS, since=since)
     return None
 
 
-def _may_hide(work: Workplace, shard: Shard, since: datetime | None) -> bool:
+def _may_hide(clients: Clients, runtime: Runtime, shard: Shard, since: datetime | None) -> bool:
     """Whether a listing could still be hiding a batch that nothing but the listing would tell of.
 
     It is asked for by name where it has one; else waited for twice as long as a listing ever
     lagged, by the provider's clock.
     """
-    if work.client(shard.provider).names_batches:
+    if clients.client(shard.provider).names_batches:
         return False
-    most = timedelta(seconds=2 * work.settings.listing_lag_seconds)
-    return since is None or work.there(shard.provider) - since < most
+    most = timedelta(seconds=2 * runtime.settings.listing_lag_seconds)
+    return since is None or clients.there(shard.provider) - since < most
 
 
-def _check_whole(work: Workplace, shard: Shard) -> None:
+def _check_whole(records: Records, shard: Shard) -> None:
     """Lines are not synced to disk when they are cut: a power cut may have left a part of them."""
-    lines = work.store.shard_lines(shard.job, shard.shard_id)
+    lines = records.store.shard_lines(shard.job, shard.shard_id)
     size = lines.stat().st_size if lines.exists() else 0
     if size != shard.bytes:
         raise StoreError(
@@ -189,37 +207,51 @@ def _check_whole(work: Workplace, shard: Shard) -> None:
         )
 
 
-def _found(work: Workplace, shard: Shard, *, since: datetime | None) -> Observation | None:
+def _found(
+    records: Records, clients: Clients, runtime: Runtime, shard: Shard, *, since: datetime | None
+) -> Observation | None:
     """The shard's batch at the provider. While we cannot look, the shard stays in doubt."""
     try:
-        return _look(work, shard)
+        return _look(records, clients, runtime, shard)
     except ProviderError as error:
-        _in_doubt(work, shard, str(error), since=since)
+        _in_doubt(records, clients, runtime, shard, str(error), since=since)
         if isinstance(error, Refused):  # it refused the look: that says nothing about the shard
             raise Unavailable(str(error)) from None
         raise
 
 
 def _after_ambiguous(
-    work: Workplace, shard: Shard, error: Ambiguous, run_id: str | None
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    shard: Shard,
+    error: Ambiguous,
+    run_id: str | None,
 ) -> tuple[str, Shard]:
     try:
-        found = _look(work, shard)
+        found = _look(records, clients, runtime, shard)
     except ProviderError:  # still unclear; the next look is due later
         found = None
     if found is not None:
-        return "adopted", _submitted(work, shard, found, run_id)
-    return "waiting", _in_doubt(work, shard, str(error))
+        return "adopted", _submitted(records, clients, runtime, shard, found, run_id)
+    return "waiting", _in_doubt(records, clients, runtime, shard, str(error))
 
 
-def _look(work: Workplace, shard: Shard) -> Observation | None:
-    client, since = work.client(shard.provider), _begun(work, shard)
-    requests = work.store.shard_requests(shard.job, shard.shard_id)
-    known = Known(work.ledger.known_batches(client.account), ids_of(requests).__contains__)
+def _look(records: Records, clients: Clients, runtime: Runtime, shard: Shard) -> Observation | None:
+    client, since = clients.client(shard.provider), _begun(clients, runtime, shard)
+    requests = records.store.shard_requests(shard.job, shard.shard_id)
+    known = Known(records.ledger.known_batches(client.account), ids_of(requests).__contains__)
     return client.find(shard, since=since, known=known)
 
 
-def _refused_at_upload(work: Workplace, shard: Shard, error: BadLines, run_id: str | None) -> Shard:
+def _refused_at_upload(
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    shard: Shard,
+    error: BadLines,
+    run_id: str | None,
+) -> Shard:
     """The provider read the lines and took none: those it named are at fault, the others go again.
 
     The refusal is kept as a batch that failed, so that what follows is what follows one.
@@ -232,63 +264,72 @@ def _refused_at_upload(work: Workplace, shard: Shard, error: BadLines, run_id: s
         total=shard.requests,
         completed=0,
         failed=0,
-        created_at=work.now(),
-        ended_at=work.now(),
+        created_at=runtime.now(),
+        ended_at=runtime.now(),
         problems=tuple(
             BatchProblem("invalid_line", message, line=line, fault=Fault.REQUEST)
             for line, message in sorted(error.lines.items())
         ),
     )
-    _submitted(work, shard, refusal, run_id)
-    account = work.client(shard.provider).account
-    work.ledger.observe(account, [refusal], now=work.now(), ended=[refusal.batch_id])
-    return work.ledger.shard(shard.shard_id)
+    _submitted(records, clients, runtime, shard, refusal, run_id)
+    account = clients.client(shard.provider).account
+    records.ledger.observe(account, [refusal], now=runtime.now(), ended=[refusal.batch_id])
+    return records.ledger.shard(shard.shard_id)
 
 
-def _create(work: Workplace, shard: Shard) -> Observation | None:
+def _create(
+    records: Records, clients: Clients, runtime: Runtime, shard: Shard
+) -> Observation | None:
     """Upload and create; None when the claim was lost before the call that costs."""
     try:
-        return _upload_and_create(work, shard)
+        return _upload_and_create(records, clients, runtime, shard)
     except NotFound:  # an upload that was not kept: the bytes are ours to send again
-        return _upload_and_create(work, shard)
+        return _upload_and_create(records, clients, runtime, shard)
 
 
-def _upload_and_create(work: Workplace, shard: Shard) -> Observation | None:
-    lines = work.store.shard_lines(shard.job, shard.shard_id)
-    client = work.client(shard.provider)
+def _upload_and_create(
+    records: Records, clients: Clients, runtime: Runtime, shard: Shard
+) -> Observation | None:
+    lines = records.store.shard_lines(shard.job, shard.shard_id)
+    client = clients.client(shard.provider)
     file_id = client.upload(lines, name=f"{shard.job}-{shard.shard_id}.jsonl")
-    lease = work.settings.claim_seconds
-    ours = work.ledger.renew(shard.shard_id, owner=work.owner, now=work.now(), lease=lease)
+    lease = runtime.settings.claim_seconds
+    ours = records.ledger.renew(shard.shard_id, owner=runtime.owner, now=runtime.now(), lease=lease)
     return client.create(shard, lines, file_id=file_id) if ours else None
 
 
-def _begun(work: Workplace, shard: Shard) -> datetime:
+def _begun(clients: Clients, runtime: Runtime, shard: Shard) -> datetime:
     """When the create can have been at the earliest, by the provider's clock.
 
     Ours may have been ahead when the shard was planned. A batch with a name is looked for in a
     longer time than it takes: no other has that name.
     """
-    client = work.client(shard.provider)
-    if not work.tells_time(shard.provider):
-        next(client.observe(since=work.now()), None)  # one page, for its date
-    latest = work.there(shard.provider) - timedelta(seconds=work.settings.claim_seconds)
+    client = clients.client(shard.provider)
+    if not clients.tells_time(shard.provider):
+        next(client.observe(since=runtime.now()), None)  # one page, for its date
+    latest = clients.there(shard.provider) - timedelta(seconds=runtime.settings.claim_seconds)
     begun = min(filter(None, [stray_batches.begun(shard), latest]))
     return begun - UNSURE if client.names_batches else begun
 
 
 def _submitted(
-    work: Workplace, shard: Shard, observation: Observation, run_id: str | None
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    shard: Shard,
+    observation: Observation,
+    run_id: str | None,
 ) -> Shard:
-    is_the_one = work.ledger.submitted(
+    is_the_one = records.ledger.submitted(
         shard.shard_id,
         observation=observation,
-        account=work.client(shard.provider).account,
+        account=clients.client(shard.provider).account,
         run_id=run_id,
-        now=work.now(),
+        now=runtime.now(),
     )
     if not is_the_one:
-        missed.drop(work, shard, observation)
-    return work.ledger.shard(shard.shard_id)
+        missed.drop(records, clients, runtime, shard, observation)
+    return records.ledger.shard(shard.shard_id)
 
 
 def _ids(shard: Shard, observation: Observation, **more: str) -> dict[str, str]:
@@ -297,49 +338,55 @@ def _ids(shard: Shard, observation: Observation, **more: str) -> dict[str, str]:
 
 
 def _in_doubt(
-    work: Workplace, shard: Shard, message: str, *, since: datetime | None = None
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    shard: Shard,
+    message: str,
+    *,
+    since: datetime | None = None,
 ) -> Shard:
     """Look again later; *since* is when the doubt began, by the provider's clock, if not now."""
-    there = work.there(shard.provider)
+    there = clients.there(shard.provider)
     waited = (there - (since or there)).total_seconds()
-    pause = work.settings.settle_seconds
-    if not work.client(shard.provider).names_batches:  # this may take long: look ever less often
+    pause = runtime.settings.settle_seconds
+    if not clients.client(shard.provider).names_batches:  # this may take long: look ever less often
         pause = max(pause, min(waited, _LONGEST_DOUBT))
-    work.ledger.in_doubt(
+    records.ledger.in_doubt(
         shard.shard_id,
         message=message,
-        next_look=work.now() + timedelta(seconds=pause),
-        now=work.now(),
-        owner=work.owner,
+        next_look=runtime.now() + timedelta(seconds=pause),
+        now=runtime.now(),
+        owner=runtime.owner,
         since=since or there,
     )
-    return work.ledger.shard(shard.shard_id)
+    return records.ledger.shard(shard.shard_id)
 
 
-def _requeue(work: Workplace, shard: Shard, error: ProviderError) -> None:
+def _requeue(records: Records, runtime: Runtime, shard: Shard, error: ProviderError) -> None:
     """Back to planned: nothing was created. What waiting cannot mend is due again at once."""
     waits = isinstance(error, Throttled | Unavailable)
     hint = error.retry_after if isinstance(error, Throttled) else None
     delay = backoff(shard.tries, retry_after=hint) if waits else timedelta(0)
-    work.ledger.requeue(
+    records.ledger.requeue(
         shard.shard_id,
         message=str(error),
-        not_before=work.now() + delay,
-        now=work.now(),
+        not_before=runtime.now() + delay,
+        now=runtime.now(),
         count_try=not isinstance(error, Unauthorized | OutOfCredit | OtherApi),
-        owner=work.owner,
+        owner=runtime.owner,
     )
 
 
-def _halves(work: Workplace, shard: Shard, error: TooLarge) -> list[Shard]:
+def _halves(records: Records, runtime: Runtime, shard: Shard, error: TooLarge) -> list[Shard]:
     if shard.requests == 1:
-        _stop(work, shard, f"{error} {one_line_too_large(shard)}")
+        _stop(records, runtime, shard, f"{error} {one_line_too_large(shard)}")
         return []
-    halves = split(shard, folder=work.store.shards_dir(shard.job))
-    work.ledger.replace(
-        shard.shard_id, halves, message=str(error), now=work.now(), owner=work.owner
+    halves = split(shard, folder=records.store.shards_dir(shard.job))
+    records.ledger.replace(
+        shard.shard_id, halves, message=str(error), now=runtime.now(), owner=runtime.owner
     )
-    return [work.ledger.shard(half.shard_id) for half in halves]
+    return [records.ledger.shard(half.shard_id) for half in halves]
 
 
 def one_line_too_large(shard: Shard) -> str:
@@ -350,5 +397,5 @@ def one_line_too_large(shard: Shard) -> str:
     )
 
 
-def _stop(work: Workplace, shard: Shard, message: str) -> None:
-    work.ledger.failed(shard.shard_id, message=message, now=work.now(), owner=work.owner)
+def _stop(records: Records, runtime: Runtime, shard: Shard, message: str) -> None:
+    records.ledger.failed(shard.shard_id, message=message, now=runtime.now(), owner=runtime.owner)

@@ -6,11 +6,12 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from batch_pipeline.errors import DatasetError, UsageError
 from batch_pipeline.model import CanaryRecord, Hold, PartitionSummary, Shard, ShardState
@@ -29,8 +30,11 @@ from batch_pipeline.pipeline import (
     watching,
 )
 from batch_pipeline.pipeline.checking import check
-from batch_pipeline.pipeline.workplace import Workplace, utc_now
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime, utc_now
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.providers.patience import Patience
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.bill.report import CostReport
@@ -45,10 +49,12 @@ from batch_pipeline.store.ledger import Ledger
 class Pipeline:
     """The shell of one job. Every verb can be run again; none waits for a provider."""
 
-    work: Workplace
+    records: Records
+    clients: Clients
+    runtime: Runtime
 
     @classmethod
-    def open(  # noqa: PLR0913 - the world comes in as arguments
+    def open(
         cls,
         job: BatchJob,
         *,
@@ -73,10 +79,14 @@ class Pipeline:
         if writable or not reading:
             store.check_writable()
         ledger = Ledger.open(settings.ledger(), reading=reading)
+        patience = Patience(sleep=sleep)
+        if hurried:
+            patience = replace(patience, tries=1, answer=10.0)
+        sellers = {name: one.prices for name, one in registry.services.items()}
         return cls(
-            Workplace(
-                job, settings, store, ledger, registry, env, now, sleep, hurried, writable=writable
-            )
+            Records(job, store, ledger, sellers, writable),
+            Clients(registry, env, now, patience),
+            Runtime(settings, ledger, store.scratch, now, sleep),
         )
 
     def __enter__(self) -> Self:
@@ -91,27 +101,53 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Give back the connections of ledger and provider."""
-        self.work.close()
+        """Give back the connections of ledger and providers."""
+        self.records.ledger.close()
+        self.clients.close()
+        self.runtime.close()
 
     @property
     def job(self) -> BatchJob:
         """The job, files read in and paths absolute."""
-        return self.work.job
+        return self.records.job
+
+    @property
+    def writable(self) -> bool:
+        """False: the store can only be read, and nothing is written to it."""
+        return self.records.writable
+
+    def now(self) -> datetime:
+        """The time that this shell goes by."""
+        return self.runtime.now()
+
+    def results_file(self, partition: str) -> Path:
+        """Where the partition's results are, once they have landed."""
+        return self.records.store.results_file(self.job.name, partition)
+
+    def report_file(self, partition: str) -> Path:
+        """Where the partition's report is, as Markdown."""
+        return self.records.store.report_file(self.job.name, "md", partition=partition)
+
+    def page_of(self, shard: Shard) -> str | None:
+        """The batch's page at its provider, if there is one and this shell spoke to it anyway."""
+        client = self.clients.made_client(shard.provider)
+        if client is None or shard.batch_id is None:
+            return None
+        return client.dashboard_url(quote(shard.batch_id))
 
     def partitions(self) -> list[str]:
         """The partitions the dataset has, in order; `all` alone when it is not partitioned."""
-        return building.partitions(self.work)
+        return building.partitions(self.records)
 
     def build(self, partitions: Iterable[str]) -> dict[str, RequestsBuilt]:
         """Render the requests of the partitions; equal input gives equal bytes."""
-        return building.build(self.work, list(partitions))
+        return building.build(self.records, self.clients, self.runtime, list(partitions))
 
     def build_each(
         self, partitions: Iterable[str]
     ) -> tuple[dict[str, RequestsBuilt], dict[str, DatasetError]]:
         """`build`, for who goes on with what could be built; the rest, each with its reason."""
-        return building.build_each(self.work, list(partitions))
+        return building.build_each(self.records, self.clients, self.runtime, list(partitions))
 
     def submit(
         self,
@@ -126,34 +162,44 @@ class Pipeline:
         *by_itself*: nobody asked, so holds are heeded and withheld rows stay.
         """
         names = list(partitions)
-        selecting.check_named(self.work, names, only)
-        collecting.mend(self.work, names)
+        selecting.check_named(self.records, names, only)
+        collecting.mend(self.records, self.clients, self.runtime, names)
         if not by_itself:
-            holds.lift(self.work, names, unmatched_too=only is not None)
-        return sending.submit(self.work, names, run_id=run_id, only=only, by_hand=not by_itself)
+            holds.lift(self.records, names, unmatched_too=only is not None)
+        return sending.submit(
+            self.records,
+            self.clients,
+            self.runtime,
+            names,
+            run_id=run_id,
+            only=only,
+            by_hand=not by_itself,
+        )
 
     def watch(self) -> watching.Watched:
         """Look at batches in flight and record it."""
-        return watching.watch(self.work)
+        return watching.watch(self.records, self.clients, self.runtime)
 
     def steps(self) -> dict[str, tuple[Step, PartitionSummary]]:
         """The next step of every partition that was ever built."""
-        return watching.steps(self.work)
+        return watching.steps(self.records, self.runtime)
 
     def collect(self, partitions: Iterable[str]) -> collecting.Collected:
         """Fetch what has ended and land the partitions whose rows are all answered."""
-        return collecting.collect(self.work, list(partitions))
+        return collecting.collect(self.records, self.clients, self.runtime, list(partitions))
 
     def reparse(self, partitions: Iterable[str], *, fetch: bool = False) -> collecting.Collected:
         """Make outcomes and results anew from the raw bytes in the store: no key, no network.
 
         With *fetch* the provider is asked for raw files that are gone or not whole.
         """
-        return collecting.reparse(self.work, list(partitions), fetch=fetch)
+        return collecting.reparse(
+            self.records, self.clients, self.runtime, list(partitions), fetch=fetch
+        )
 
     def report(self, partitions: Iterable[str]) -> CostReport:
         """What the partitions cost, written to the store; only those that have landed."""
-        return reporting.report(self.work, list(partitions))
+        return reporting.report(self.records, self.clients, self.runtime, list(partitions))
 
     def shards(
         self,
@@ -161,7 +207,7 @@ class Pipeline:
         states: Iterable[ShardState] | None = None,
     ) -> list[Shard]:
         """The job's shards, oldest first."""
-        return self.work.ledger.shards(
+        return self.records.ledger.shards(
             self.job.name, partitions=partitions, states=None if states is None else list(states)
         )
 
@@ -171,9 +217,9 @@ class Pipeline:
 
     def stop(self, partitions: Sequence[str] | None = None) -> cancelling.Stopped:
         """`cancel`, with what was refused and why."""
-        return cancelling.cancel(self.work, partitions)
+        return cancelling.cancel(self.records, self.clients, self.runtime, partitions)
 
-    def resend(  # noqa: PLR0913 - how far a person's word goes, each part named
+    def resend(
         self,
         partitions: Iterable[str],
         *,
@@ -192,25 +238,27 @@ class Pipeline:
         """
         names = list(partitions)
         for name in names:
-            planning.table(self.work, name)  # what was never built must leave no trace
-        selecting.check_named(self.work, names, only)
-        collecting.mend(self.work, names)
+            planning.table(self.records, name)  # what was never built must leave no trace
+        selecting.check_named(self.records, names, only)
+        collecting.mend(self.records, self.clients, self.runtime, names)
         surely = again or release or only is not None
-        cancelling.let_go(self.work, names, lost=lost, unmatched=surely)
+        cancelling.let_go(self.records, self.runtime, names, lost=lost, unmatched=surely)
         if release:
             self.release()
-        sent = sending.submit(self.work, names, run_id=run_id, only=only, by_hand=True)
+        sent = sending.submit(
+            self.records, self.clients, self.runtime, names, run_id=run_id, only=only, by_hand=True
+        )
         if sent.problem is not None and not running.waiting_helps(sent.problem):
             raise sent.problem
         return sent
 
     def lift(self) -> list[Hold]:
         """Take away every hold of the job but a person's and a canary's; which they were."""
-        return holds.lift(self.work, None, unmatched_too=True)
+        return holds.lift(self.records, None, unmatched_too=True)
 
     def release(self) -> CanaryRecord | None:
         """Let the rows that a failed canary holds go with the next submit; None: none is held."""
-        return canary.release(self.work)
+        return canary.release(self.records, self.runtime)
 
     def run(
         self,
@@ -247,11 +295,13 @@ class Pipeline:
         tell: running.Tell = lambda _: None,
     ) -> running.Steps:
         """What the watch sensor does, in this process, until nothing moves any more."""
-        return running.drive(self.work, list(partitions), run_id=run_id, tell=tell)
+        return running.drive(
+            self.records, self.clients, self.runtime, list(partitions), run_id=run_id, tell=tell
+        )
 
     def steps_of(self, partitions: Iterable[str]) -> running.Steps:
         """The steps of these partitions, as far as they were ever built."""
-        return running.of(self.work, list(partitions))
+        return running.of(self.records, self.runtime, list(partitions))
 
     def select(
         self,
@@ -290,16 +340,16 @@ class Pipeline:
 
     def standing(self, steps: running.Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""
-        work = self.work
-        return status.of(steps, self.shards(list(steps)), now=work.now(), skews=self.skews())
+        shards = self.shards(list(steps))
+        return status.of(steps, shards, now=self.now(), skews=self.skews())
 
     def skews(self) -> dict[str, float]:
         """How many seconds our clock was ahead of a provider's, where they were far apart."""
-        return self.work.ledger.absences.skews()
+        return self.records.ledger.absences.skews()
 
     def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
         """Each partition's own report, written to the store; then the job's."""
-        return reporting.reports(self.work, list(partitions))
+        return reporting.reports(self.records, self.clients, self.runtime, list(partitions))
 
 
 def within(

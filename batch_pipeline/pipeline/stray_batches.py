@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 
 from batch_pipeline.model import TERMINAL, Observation, Shard, ShardState
 from batch_pipeline.pipeline import missed
-from batch_pipeline.pipeline.workplace import Workplace
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.stages.shards.request_names import ids_of
 
 log = logging.getLogger("batch_pipeline")
@@ -30,66 +32,83 @@ def begun(shard: Shard) -> datetime | None:
 
 
 def settle(
-    work: Workplace, provider: str, listed: Mapping[str, Observation], wary: Sequence[Shard]
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    provider: str,
+    listed: Mapping[str, Observation],
+    wary: Sequence[Shard],
 ) -> None:
     """Adopt or stop what is listed and is no shard's own; *wary* are shards that were in doubt."""
-    client = work.client(provider)
-    beside = work.ledger.absences.beside(client.account)
+    client = clients.client(provider)
+    beside = records.ledger.absences.beside(client.account)
     again = [seen for name, seen in listed.items() if name in beside]
     if again:
-        _follow(work, client.account, again)
-    known = work.ledger.known_batches(client.account)
+        _follow(records, clients, runtime, client.account, again)
+    known = records.ledger.known_batches(client.account)
     unknown = [seen for name, seen in listed.items() if name not in known]
-    for seen, shard in _whose(work, provider, unknown, wary):
+    for seen, shard in _whose(records, clients, runtime, provider, unknown, wary):
         if shard.state in _AT_WORK:
             continue
-        own = work.ledger.submitted(
+        own = records.ledger.submitted(
             shard.shard_id,
             observation=seen,
             account=client.account,
             run_id=shard.run_id,
-            now=work.now(),
+            now=runtime.now(),
         )
         extra = {"job": shard.job, "shard": shard.shard_id, "batch": seen.batch_id, "own": own}
         log.warning("a batch that nobody knew of", extra=extra)
         if not own:
-            missed.drop(work, shard, seen)
+            missed.drop(records, clients, runtime, shard, seen)
 
 
-def _follow(work: Workplace, account: str, again: Sequence[Observation]) -> None:
+def _follow(
+    records: Records, clients: Clients, runtime: Runtime, account: str, again: Sequence[Observation]
+) -> None:
     """Batches that we know to be superseded: what became of them, and stop them if need be."""
-    work.ledger.observe(account, again, now=work.now(), ended=[])
-    shards = work.ledger.absences.owners(account, [seen.batch_id for seen in again])
+    records.ledger.observe(account, again, now=runtime.now(), ended=[])
+    shards = records.ledger.absences.owners(account, [seen.batch_id for seen in again])
     for seen in again:
         if (shard := shards.get(seen.batch_id)) is not None:
-            missed.drop(work, shard, seen)
+            missed.drop(records, clients, runtime, shard, seen)
 
 
 def _whose(
-    work: Workplace, provider: str, unknown: Sequence[Observation], wary: Sequence[Shard]
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    provider: str,
+    unknown: Sequence[Observation],
+    wary: Sequence[Shard],
 ) -> list[tuple[Observation, Shard]]:
     intents = {seen.metadata["intent"] for seen in unknown if seen.metadata.get("intent")}
-    named = work.ledger.absences.intended(intents) if intents else {}
+    named = records.ledger.absences.intended(intents) if intents else {}
     by_name = [(seen, named.get(seen.metadata.get("intent", ""))) for seen in unknown]
     found = [(seen, shard) for seen, shard in by_name if shard is not None]
-    if work.client(provider).names_batches:
+    if clients.client(provider).names_batches:
         return found
     nameless = [seen for seen in unknown if not seen.metadata.get("intent")]
-    return [*found, *_by_first_result(work, provider, nameless, wary)]
+    return [*found, *_by_first_result(records, clients, runtime, provider, nameless, wary)]
 
 
 def _by_first_result(
-    work: Workplace, provider: str, nameless: Sequence[Observation], wary: Sequence[Shard]
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    provider: str,
+    nameless: Sequence[Observation],
+    wary: Sequence[Shard],
 ) -> list[tuple[Observation, Shard]]:
     found: list[tuple[Observation, Shard]] = []
     for seen in nameless:
         maybe = [shard for shard in wary if _may_be_of(shard, seen)]
-        if not maybe or seen.status not in TERMINAL or not _may_read(work, seen):
+        if not maybe or seen.status not in TERMINAL or not _may_read(records, runtime, seen):
             continue
-        first = work.client(provider).first_id(seen)
+        first = clients.client(provider).first_id(seen)
         if first is None:
             continue
-        ours = [shard for shard in maybe if first in _ids(work, shard)]
+        ours = [shard for shard in maybe if first in _ids(records, shard)]
         found += [(seen, ours[-1])] if ours else []
     return found
 
@@ -101,11 +120,13 @@ def _may_be_of(shard: Shard, seen: Observation) -> bool:
     return since <= seen.created_at <= shard.doubted_at + _MARGIN
 
 
-def _may_read(work: Workplace, seen: Observation) -> bool:
+def _may_read(records: Records, runtime: Runtime, seen: Observation) -> bool:
     """A stranger's first result says the same each time: read it now and then."""
-    return work.ledger.absences.pace(f"read:{seen.batch_id}", now=work.now(), every=_READ_SECONDS)
+    return records.ledger.absences.pace(
+        f"read:{seen.batch_id}", now=runtime.now(), every=_READ_SECONDS
+    )
 
 
-def _ids(work: Workplace, shard: Shard) -> frozenset[str]:
-    path = work.store.shard_requests(shard.job, shard.shard_id)
+def _ids(records: Records, shard: Shard) -> frozenset[str]:
+    path = records.store.shard_requests(shard.job, shard.shard_id)
     return ids_of(path) if path.exists() else frozenset()

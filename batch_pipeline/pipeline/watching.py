@@ -16,9 +16,11 @@ from batch_pipeline.model import (
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import collecting, holds, missed, stray_batches
+from batch_pipeline.pipeline import holds, landing, missed, stray_batches
+from batch_pipeline.pipeline.clients import Clients
+from batch_pipeline.pipeline.records import Records
+from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.pipeline.sending import NO_BATCH, one_line_too_large
-from batch_pipeline.pipeline.workplace import Workplace
 from batch_pipeline.policy.absence import WARY
 from batch_pipeline.policy.clocks import CLOCKS_DIFFER, clock_is_off, known_time
 from batch_pipeline.policy.lifecycle import (
@@ -62,15 +64,17 @@ class Watched:
         )
 
 
-def watch(work: Workplace) -> Watched:
+def watch(records: Records, clients: Clients, runtime: Runtime) -> Watched:
     """Ask every provider about what the job has in flight there, and write it to the ledger.
 
     One that does not answer keeps nobody from being asked; its error is raised in the end.
     """
     seen, troubles = Watched(looked=False), list[ProviderError]()
-    for provider in work.ledger.absences.to_look_at(work.job.name, since=work.now() - WARY):
+    for provider in records.ledger.absences.to_look_at(
+        records.job.name, since=runtime.now() - WARY
+    ):
         try:
-            seen = seen.with_(_watch(work, provider))
+            seen = seen.with_(_watch(records, clients, runtime, provider))
         except ProviderError as error:
             troubles.append(error)
     if troubles := [*troubles, *seen.unread]:
@@ -78,82 +82,93 @@ def watch(work: Workplace) -> Watched:
     return seen
 
 
-def _watch(work: Workplace, provider: str) -> Watched:
-    in_flight = work.ledger.to_poll(provider)
-    account = work.client(provider).account
+def _watch(records: Records, clients: Clients, runtime: Runtime, provider: str) -> Watched:
+    in_flight = records.ledger.to_poll(provider)
+    account = clients.client(provider).account
     ours = [shard for shard in in_flight if shard.account == account]
     foreign = tuple(
-        shard for shard in in_flight if shard.account != account and shard.job == work.job.name
+        shard for shard in in_flight if shard.account != account and shard.job == records.job.name
     )
     waited = [shard for shard in ours if shard.state is ShardState.SUBMITTED]
     given_up = [
-        shard for shard in ours if shard not in waited and not missed.is_waited_for(work, shard)
+        shard for shard in ours if shard not in waited and not missed.is_waited_for(runtime, shard)
     ]
-    doubted = work.ledger.absences.doubted(provider, since=work.now() - WARY)
+    doubted = records.ledger.absences.doubted(provider, since=runtime.now() - WARY)
     wary = [shard for shard in doubted if shard.account in {None, account}]
-    if not (given_up or (waited and _our_turn(work, provider)) or _look_for_strays(work, wary)):
+    if not (
+        given_up
+        or (waited and _our_turn(records, clients, runtime, provider))
+        or _look_for_strays(records, clients, runtime, wary)
+    ):
         return Watched(looked=False, foreign=foreign)
     looked_at = [*waited, *given_up]
-    observations, odd, unread = _observe(work, provider, looked_at, wary)
-    _tell_skew(work, provider)
-    heeded = _heeded(work, provider, looked_at, observations)
+    observations, odd, unread = _observe(records, clients, runtime, provider, looked_at, wary)
+    _tell_skew(records, clients, runtime, provider)
+    heeded = _heeded(records, clients, runtime, provider, looked_at, observations)
     return replace(heeded, foreign=foreign, odd=odd, unread=unread)
 
 
 def _heeded(
-    work: Workplace, provider: str, shards: Sequence[Shard], observations: Sequence[Observation]
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    provider: str,
+    shards: Sequence[Shard],
+    observations: Sequence[Observation],
 ) -> Watched:
     """Write what was seen to the ledger, and do what it asks for."""
-    there, sure = work.there(provider), work.tells_time(provider)
+    there, sure = clients.there(provider), clients.tells_time(provider)
     verdicts = {seen.batch_id: verdict(seen, now=there, sure=sure) for seen in observations}
     by_batch = {shard.batch_id: shard for shard in shards}
     heeded = [
         seen
         for seen in observations
-        if missed.goes_on(work, by_batch[seen.batch_id], seen, verdicts[seen.batch_id])
+        if missed.goes_on(records, runtime, by_batch[seen.batch_id], seen, verdicts[seen.batch_id])
     ]
-    changed = work.ledger.observe(
-        work.client(provider).account,
+    changed = records.ledger.observe(
+        clients.client(provider).account,
         heeded,
-        now=work.now(),
+        now=runtime.now(),
         ended=[seen.batch_id for seen in heeded if verdicts[seen.batch_id] is Verdict.COLLECT],
     )
     for seen in heeded:
         shard = by_batch[seen.batch_id]
         alone = _queue_is_ours(shard, shards, observations)
-        _act(work, shard, seen, verdicts[seen.batch_id], queue_is_ours=alone)
+        _act(records, clients, runtime, shard, seen, verdicts[seen.batch_id], queue_is_ours=alone)
     return Watched(looked=True, changed=tuple(changed), problem=_out_of_credit(observations))
 
 
-def _tell_skew(work: Workplace, provider: str) -> None:
+def _tell_skew(records: Records, clients: Clients, runtime: Runtime, provider: str) -> None:
     """Note how far our clock is from the provider's, if that is more than calls take."""
-    client = work.client(provider)
+    client = clients.client(provider)
     there = client.clock.now()
-    ahead = None if there is None else (work.now() - there).total_seconds()
+    ahead = None if there is None else (runtime.now() - there).total_seconds()
     if ahead is not None and abs(ahead) <= CLOCKS_DIFFER.total_seconds():
         ahead = None
     name = f"skew:{provider}:{client.account}"
-    if ahead is not None and work.ledger.absences.pace(name, now=work.now(), every=3600.0):
+    if ahead is not None and records.ledger.absences.pace(name, now=runtime.now(), every=3600.0):
         log.warning("%s", clock_is_off(provider, ahead))
-    work.ledger.absences.tell_skew(client.account, ahead)
+    records.ledger.absences.tell_skew(client.account, ahead)
 
 
-def _look_for_strays(work: Workplace, wary: Sequence[Shard]) -> bool:
+def _look_for_strays(
+    records: Records, clients: Clients, runtime: Runtime, wary: Sequence[Shard]
+) -> bool:
     """Now and then, while nothing else asks for a listing."""
     if not wary:
         return False
-    name = f"strays:{wary[0].provider}:{work.client(wary[0].provider).account}"
-    return work.ledger.absences.pace(name, now=work.now(), every=_STRAY_SECONDS)
+    name = f"strays:{wary[0].provider}:{clients.client(wary[0].provider).account}"
+    return records.ledger.absences.pace(name, now=runtime.now(), every=_STRAY_SECONDS)
 
 
-def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
+def steps(records: Records, runtime: Runtime) -> dict[str, tuple[Step, PartitionSummary]]:
     """The next step of every partition the ledger knows, in order."""
-    now = work.now()
-    summaries = [_as_it_lies(work, one) for one in work.ledger.summary(work.job.name)]
+    now = runtime.now()
+    summaries = [_as_it_lies(records, one) for one in records.ledger.summary(records.job.name)]
     if any(summary.counts.deferred for summary in summaries):
-        canaries = work.ledger.canaries.out(work.job.name)
+        canaries = records.ledger.canaries.out(records.job.name)
         summaries = [replace(summary, canaries=canaries) for summary in summaries]
-    held = holds.by_partition(work)
+    held = holds.by_partition(records)
     if held:
         summaries = [
             replace(one, holds=(*held.get("", ()), *held.get(one.counts.partition, ())))
@@ -164,34 +179,41 @@ def steps(work: Workplace) -> dict[str, tuple[Step, PartitionSummary]]:
     }
 
 
-def _as_it_lies(work: Workplace, summary: PartitionSummary) -> PartitionSummary:
+def _as_it_lies(records: Records, summary: PartitionSummary) -> PartitionSummary:
     """Results that are gone from the store have not landed: they are made again."""
-    if not collecting.is_gone(work, summary.counts):
+    if not landing.is_gone(records, summary.counts):
         return summary
     return replace(summary, counts=replace(summary.counts, landed=-1))
 
 
-def _our_turn(work: Workplace, provider: str) -> bool:
+def _our_turn(records: Records, clients: Clients, runtime: Runtime, provider: str) -> bool:
     """The interval is a lease nobody gives back; it is shared by all jobs of the account."""
-    name = f"poll:{provider}:{work.client(provider).account}"
-    return work.ledger.absences.pace(name, now=work.now(), every=work.settings.poll_seconds)
+    name = f"poll:{provider}:{clients.client(provider).account}"
+    return records.ledger.absences.pace(
+        name, now=runtime.now(), every=runtime.settings.poll_seconds
+    )
 
 
 def _observe(
-    work: Workplace, provider: str, shards: Sequence[Shard], wary: Sequence[Shard]
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    provider: str,
+    shards: Sequence[Shard],
+    wary: Sequence[Shard],
 ) -> tuple[list[Observation], int, tuple[Unreadable, ...]]:
     """What the listing says of the shards' batches; those it leaves out are asked for alone.
 
     With the number of batches that it holds and nobody can read, and what was said of ours that
     cannot be read alone either: they hold up no other.
     """
-    listed, odd = _listed(work, provider, [*shards, *wary])
-    stray_batches.settle(work, provider, listed, wary)
+    listed, odd = _listed(clients, provider, [*shards, *wary])
+    stray_batches.settle(records, clients, runtime, provider, listed, wary)
     found: list[Observation] = []
     unread: list[Unreadable] = []
     for shard in shards:
         try:
-            seen = listed.get(shard.batch_id or "") or _alone(work, shard)
+            seen = listed.get(shard.batch_id or "") or _alone(records, clients, runtime, shard)
         except Unreadable as error:
             unread.append(error)
         else:
@@ -200,7 +222,7 @@ def _observe(
 
 
 def _listed(
-    work: Workplace, provider: str, shards: Sequence[Shard]
+    clients: Clients, provider: str, shards: Sequence[Shard]
 ) -> tuple[dict[str, Observation], int]:
     """Batches by listing, from before the oldest that is waited for, by the provider's clock.
 
@@ -211,7 +233,7 @@ def _listed(
     if not known:  # all that is looked at was given up: one call each is less than a long list
         return {}, 0
     odd: list[bytes] = []
-    listing = work.client(provider).observe(since=min(known) - _MARGIN, odd=odd.append)
+    listing = clients.client(provider).observe(since=min(known) - _MARGIN, odd=odd.append)
     listed = {seen.batch_id: seen for seen in listing}
     if odd:
         told = {"provider": provider, "batches": len(odd)}
@@ -225,47 +247,58 @@ def _start(shard: Shard) -> datetime | None:
     return min((one for one in (doubted, made) if one is not None), default=None)
 
 
-def _alone(work: Workplace, shard: Shard) -> Observation | None:
+def _alone(
+    records: Records, clients: Clients, runtime: Runtime, shard: Shard
+) -> Observation | None:
     batch_id = str(shard.batch_id)
     if batch_id.startswith(NO_BATCH):  # a crash came between the refusal and its end
         return shard.remote
-    if shard.missed is Missed.BATCH and missed.is_waited_for(work, shard):
+    if shard.missed is Missed.BATCH and missed.is_waited_for(runtime, shard):
         return None
     try:
-        return work.client(shard.provider).retrieve(batch_id)
+        return clients.client(shard.provider).retrieve(batch_id)
     except NotFound as error:
         made = shard.remote.created_at if shard.remote is not None else shard.submitted_at
-        if made is None or work.there(shard.provider) - made > _MARGIN:
-            missed.missed(work, shard, Missed.BATCH, str(error))
+        if made is None or clients.there(shard.provider) - made > _MARGIN:
+            missed.missed(records, clients, runtime, shard, Missed.BATCH, str(error))
         return None  # younger ones may not be readable yet
 
 
 def _act(
-    work: Workplace, shard: Shard, seen: Observation, verdict_: Verdict, *, queue_is_ours: bool
+    records: Records,
+    clients: Clients,
+    runtime: Runtime,
+    shard: Shard,
+    seen: Observation,
+    verdict_: Verdict,
+    *,
+    queue_is_ours: bool,
 ) -> None:
     match verdict_:
         case Verdict.REQUEUE:
-            _requeue(work, shard, seen, queue_is_ours=queue_is_ours)
+            _requeue(records, runtime, shard, seen, queue_is_ours=queue_is_ours)
         case Verdict.CANCEL:
-            said = missed.stop(work, shard, seen)
+            said = missed.stop(records, clients, runtime, shard, seen)
             if said is not None:
-                missed.note(work, shard, said)
+                missed.note(records, runtime, shard, said)
         case Verdict.STUCK:
-            missed.stuck(work, shard, seen)
+            missed.stuck(records, clients, runtime, shard, seen)
         case Verdict.COLLECT:
             log.info("batch ended", extra={"batch": seen.batch_id, "status": seen.raw_status})
         case Verdict.WAIT:
             pass
 
 
-def _requeue(work: Workplace, shard: Shard, seen: Observation, *, queue_is_ours: bool) -> None:
+def _requeue(
+    records: Records, runtime: Runtime, shard: Shard, seen: Observation, *, queue_is_ours: bool
+) -> None:
     """Plan a batch again that was refused for what passes; in two, if it alone is too much."""
     message = _why(seen)
-    moved = work.ledger.requeue(
+    moved = records.ledger.requeue(
         shard.shard_id,
         message=message,
-        not_before=work.now() + backoff(shard.tries),
-        now=work.now(),
+        not_before=runtime.now() + backoff(shard.tries),
+        now=runtime.now(),
         count_try=True,
         batch_id=seen.batch_id,
     )
@@ -274,16 +307,16 @@ def _requeue(work: Workplace, shard: Shard, seen: Observation, *, queue_is_ours:
             f"{message} The file was uploaded {shard.tries + 1} times, and the provider found none "
             f"of them. Nothing of it ran; `batch-pipeline run {shard.job}` tries again."
         )
-        work.ledger.failed(shard.shard_id, message=told, now=work.now())
+        records.ledger.failed(shard.shard_id, message=told, now=runtime.now())
         return
     if not (moved and queue_is_ours and is_too_much(seen, tries=shard.tries)):
         return
     if shard.requests == 1:
         told = f"{message} {one_line_too_large(shard)}"
-        work.ledger.failed(shard.shard_id, message=told, now=work.now())
+        records.ledger.failed(shard.shard_id, message=told, now=runtime.now())
         return
-    halves = split(shard, folder=work.store.shards_dir(shard.job))
-    work.ledger.replace(shard.shard_id, halves, message=message, now=work.now())
+    halves = split(shard, folder=records.store.shards_dir(shard.job))
+    records.ledger.replace(shard.shard_id, halves, message=message, now=runtime.now())
 
 
 def _why(seen: Observation) -> str:

@@ -50,7 +50,7 @@ class Simulator:
     `speed=0` time stands still and only `advance` moves it.
     """
 
-    def __init__(  # noqa: PLR0913 - a test names the one or two it cares about
+    def __init__(
         self,
         *,
         state_dir: Path | None = None,
@@ -141,7 +141,7 @@ class Simulator:
         return [] if batch is None else self._engine.state.custom_ids(batch)
 
 
-def serve(  # noqa: PLR0913 - one per option of the command line
+def serve(
     *,
     port: int,
     state_dir: Path,

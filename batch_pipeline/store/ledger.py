@@ -155,7 +155,7 @@ class Ledger:
             )
             return moved == 1 or (shard.account, shard.batch_id) == (account, observation.batch_id)
 
-    def requeue(  # noqa: PLR0913 - why, until when, and whether it was the shard's fault
+    def requeue(
         self,
         shard_id: str,
         *,
@@ -181,7 +181,7 @@ class Ledger:
             tries=shards.c.tries + int(count_try),
         )
 
-    def in_doubt(  # noqa: PLR0913 - why, since when, and when to look
+    def in_doubt(
         self,
         shard_id: str,
         *,
@@ -276,7 +276,7 @@ class Ledger:
             mine = batches.c.account == account
             return set(connection.scalars(select(batches.c.batch_id).where(mine)))
 
-    def built(  # noqa: PLR0913 - the facts of one request table
+    def built(
         self,
         job: str,
         partition: str,

@@ -87,7 +87,7 @@ def insert_absent(
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
-def move(  # noqa: PLR0913 - a move and its conditions
+def move(
     connection: Connection,
     shard_ids: Collection[str],
     how: Move,
@@ -170,7 +170,7 @@ def count_collection(
     )
 
 
-def claim(  # noqa: PLR0913 - a claim's facts, the same as Ledger.claim's
+def claim(
     connection: Connection, shard_id: str, *, owner: str, intent: str, now: datetime, lease: float
 ) -> Shard | None:
     """One conditional UPDATE decides who sends; see Ledger.claim."""
@@ -199,7 +199,7 @@ def claim(  # noqa: PLR0913 - a claim's facts, the same as Ledger.claim's
     return load_shards(connection, this)[0] if won else None
 
 
-def record_batch(  # noqa: PLR0913 - a batch's facts, the same as Ledger.submitted's
+def record_batch(
     connection: Connection,
     shard: Shard,
     observation: Observation,

@@ -73,7 +73,7 @@ class Place(World):
     def plan(self, shell: Pipeline) -> Path:
         """Cut the one shard without sending it; returns its lines."""
         shell.build([ALL])
-        planning.plan(shell.work, [ALL])
+        planning.plan(shell.records, shell.clients, shell.runtime, [ALL])
         [shard] = shell.shards()
         return self.store.shard_lines(shard.job, shard.shard_id)
 

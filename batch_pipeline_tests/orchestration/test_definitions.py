@@ -80,7 +80,7 @@ def test_the_resource_takes_what_it_is_not_told_from_the_environment(
     assert resource.settings().store == str(tmp_path / "else")
     assert resource.settings().poll_seconds == 7
     with resource.open(world.job(), hurried=True) as shell:
-        assert shell.work.hurried
+        assert shell.clients.patience.tries == 1
         assert (tmp_path / "else").is_dir()
 
 

@@ -129,7 +129,7 @@ def test_rows_of_a_batch_that_is_gone_are_sent_again_only_when_a_person_says_los
         place.submit(ONE)
         with world.open(place.job) as shell:
             (shard,) = shell.shards()
-            shell.work.ledger.failed(shard.shard_id, message="it is gone", now=world.now())
+            shell.records.ledger.failed(shard.shard_id, message="it is gone", now=world.now())
         ticked = place.tick()
         assert not ticked.run_requests
         assert ticked.skip_reason is not None

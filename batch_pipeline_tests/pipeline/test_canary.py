@@ -132,7 +132,7 @@ def test_what_the_canary_taught_is_kept_for_estimates(world: World) -> None:
     job = careful(world)
     world.run(job)
     with world.open(job) as shell:
-        record = shell.work.ledger.canaries.decided(job.name, job.version)
+        record = shell.records.ledger.canaries.decided(job.name, job.version)
     assert record is not None
     assert (record.verdict, record.requests, record.failed) == (CanaryVerdict.PASSED, 2, 0)
     assert record.mean_output_tokens is not None

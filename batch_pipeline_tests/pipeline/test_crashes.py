@@ -36,7 +36,7 @@ PLACES: dict[str, Place] = {
     "a batch has ended": (f"{SHELL}.collecting:collect", "before", 1),
     "the answers are half downloaded": (f"{CLIENT}._stream", "after", 1),
     "one of two result files is there": (f"{CLIENT}.download", "after", 1),
-    "the answers are downloaded": (f"{SHELL}.collecting:decode_shard", "before", 1),
+    "the answers are downloaded": (f"{SHELL}.decoding:decode_shard", "before", 1),
     "the outcomes are written": (f"{LEDGER}.collected", "before", 1),
     "the outcomes are known to the ledger": (f"{LEDGER}.collected", "after", 1),
     "the results are written": (f"{LEDGER}.landed", "before", 1),

@@ -144,7 +144,7 @@ def outcomes_as_they_were_made_then(world: World, job: BatchJob) -> None:
         row.update(status="failed", failure="missing", error_code=None, text=None, output=None)
     pq.write_table(table.from_pylist(said, schema=table.schema), path)
     with world.open(job) as shell:
-        shell.work.ledger.cuts.read(
+        shell.records.ledger.cuts.read(
             shell.shards()[0], succeeded=2, failed=3, left=None, now=world.now()
         )
         shell.collect([DAY])

@@ -220,7 +220,7 @@ def test_the_key_is_in_no_file_no_log_and_no_message(
     assert said
     texts = [caplog.text, *said, *(str(vars(record)) for record in caplog.records)]
     with world.open() as shell:
-        texts.append(repr(shell.work.client("openai")))
+        texts.append(repr(shell.clients.client("openai")))
         texts.append(shell.report([DAY]).to_markdown())
     assert not [text for text in texts if KEY in text]
     files = [path for path in world.store.root.rglob("*") if path.is_file()]

@@ -11,7 +11,7 @@ import pytest
 from batch_pipeline.errors import Throttled
 from batch_pipeline.model import ShardState
 from batch_pipeline.pipeline import Pipeline
-from batch_pipeline.pipeline.workplace import is_dead, own_name
+from batch_pipeline.pipeline.runtime import is_dead, own_name
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.world import DAYS, World, rows
 
@@ -38,10 +38,8 @@ def test_only_a_process_of_this_host_that_is_gone_is_dead() -> None:
 def test_a_lease_of_a_live_run_is_waited_for_and_then_given_up(world: World) -> None:
     with world.open() as shell:
         shell.build([DAY])
-        work = shell.work
-        work.ledger.lock(
-            f"plan:{shell.job.name}", owner="elsewhere:1:x", now=world.now(), lease=1e6
-        )
+        name, ledger = f"plan:{shell.job.name}", shell.records.ledger
+        ledger.lock(name, owner="elsewhere:1:x", now=world.now(), lease=1e6)
         with pytest.raises(Throttled, match="another run has been at this"):
             shell.submit([DAY])
     assert not world.sim.log()
@@ -54,7 +52,7 @@ def test_a_lease_of_a_dead_run_is_taken_over_at_once(world: World) -> None:
         shell.watch()
         owner, [shard] = a_dead_name(), shell.shards()
         for name in (f"plan:{shell.job.name}", f"collect:{shard.shard_id}"):
-            shell.work.ledger.lock(name, owner=owner, now=world.now(), lease=1e6)
+            shell.records.ledger.lock(name, owner=owner, now=world.now(), lease=1e6)
         before = world.now()
         assert shell.follow([DAY])[DAY][0] is Step.DONE
         assert (world.now() - before).total_seconds() < 60
@@ -63,13 +61,13 @@ def test_a_lease_of_a_dead_run_is_taken_over_at_once(world: World) -> None:
 def test_who_lost_the_lease_while_planning_plans_nothing(world: World) -> None:
     with world.open() as shell:
         shell.build([DAY])
-        work, name = shell.work, f"plan:{shell.job.name}"
-        with work.lease(name, seconds=5):
+        name, ledger = f"plan:{shell.job.name}", shell.records.ledger
+        with shell.runtime.lease(name, seconds=5):
             world.wait(6)
-            work.ledger.lock(name, owner="elsewhere:1:x", now=world.now(), lease=60)
+            ledger.lock(name, owner="elsewhere:1:x", now=world.now(), lease=60)
             with pytest.raises(Throttled, match="another one took over"):
-                work.still_holds(name, seconds=5)
-        assert work.ledger.holder(name) == "elsewhere:1:x"
+                shell.runtime.still_holds(name, seconds=5)
+        assert ledger.holder(name) == "elsewhere:1:x"
 
 
 def test_a_run_waits_while_another_one_collects(world: World) -> None:
@@ -79,7 +77,7 @@ def test_a_run_waits_while_another_one_collects(world: World) -> None:
         shell.watch()
         [shard] = shell.shards()
         lease = f"collect:{shard.shard_id}"
-        shell.work.ledger.lock(lease, owner="elsewhere:1:x", now=world.now(), lease=100)
+        shell.records.ledger.lock(lease, owner="elsewhere:1:x", now=world.now(), lease=100)
         assert shell.follow([DAY])[DAY][0] is Step.DONE
 
 
@@ -89,7 +87,7 @@ def test_what_another_run_collected_while_we_waited_is_not_collected_again(world
     with world.open() as other:
         other.watch()
         [shard] = other.shards()
-        lease, ledger = f"collect:{shard.shard_id}", other.work.ledger
+        lease, ledger = f"collect:{shard.shard_id}", other.records.ledger
 
         def meanwhile(_: float) -> None:
             ledger.unlock(lease, owner="elsewhere:1:x")
@@ -121,8 +119,8 @@ def test_two_runs_that_collect_the_same_partitions_agree(world: World) -> None:
 def test_an_older_look_at_a_partition_is_landed_again(world: World) -> None:
     world.run()
     with world.open() as shell:
-        known = shell.work.ledger.partition(shell.job.name, DAY)
-        shell.work.ledger.landed(
+        known = shell.records.ledger.partition(shell.job.name, DAY)
+        shell.records.ledger.landed(
             shell.job.name,
             DAY,
             seen_collected=known.collected - 1,

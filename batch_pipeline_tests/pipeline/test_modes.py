@@ -94,13 +94,13 @@ def test_a_store_that_may_only_be_read_shows_status_and_report(shared: World) ->
     with reading(shared) as shell:
         assert shell.standing(shell.steps())["succeeded"] == 5
         assert shell.report([DAY]).total.succeeded == 5
-        assert not shell.work.writable
+        assert not shell.writable
     assert shared.digests() == before
 
 
 def test_a_ledger_that_somebody_writes_to_can_be_read_meanwhile(shared: World) -> None:
     with shared.open() as writing:
-        writing.work.ledger.hold("moods", [DAY], reason="a person", now=shared.now())
+        writing.records.ledger.hold("moods", [DAY], reason="a person", now=shared.now())
         with reading(shared) as shell:
             assert shell.steps()[DAY][1].counts.held == "a person"
 

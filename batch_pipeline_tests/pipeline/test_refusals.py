@@ -280,7 +280,7 @@ def lose_results(world: World) -> None:
         shell.watch()
         remote = shell.shards()[0].remote
         assert remote is not None
-        shell.work.client("openai").delete_file(str(remote.output_file_id))
+        shell.clients.client("openai").delete_file(str(remote.output_file_id))
 
 
 def test_lost_results_are_said_and_paid_again_only_on_a_persons_word(world: World) -> None:
@@ -309,7 +309,7 @@ def test_a_batch_that_is_gone_at_the_provider_is_given_time_and_then_reported(
     missing = [{"do": "fail", "operation": what, "status": 404} for what in ("retrieve", "list")]
     world.sim.faults({"calls": missing[:1]})
     with world.open() as shell:
-        ledger, [shard] = shell.work.ledger, shell.shards()
+        ledger, [shard] = shell.records.ledger, shell.shards()
         ledger.requeue(shard.shard_id, message="", not_before=None, now=world.now(), count_try=True)
         gone = Observation("batch_gone", RemoteStatus.RUNNING, "in_progress", 0, 0, 0, world.now())
         claimed = ledger.claim(shard.shard_id, owner="o", intent="i", now=world.now(), lease=1)
@@ -317,7 +317,7 @@ def test_a_batch_that_is_gone_at_the_provider_is_given_time_and_then_reported(
         ledger.submitted(
             shard.shard_id,
             observation=gone,
-            account=shell.work.client("openai").account,
+            account=shell.clients.client("openai").account,
             run_id=None,
             now=world.now(),
         )
@@ -373,7 +373,7 @@ def test_a_status_we_have_not_heard_of_is_polled_again(world: World) -> None:
         [shard] = shell.shards()
         assert shard.remote is not None
         strange = replace(shard.remote, status=RemoteStatus.UNKNOWN, raw_status="paused")
-        shell.work.ledger.observe(str(shard.account), [strange], now=world.now(), ended=[])
+        shell.records.ledger.observe(str(shard.account), [strange], now=world.now(), ended=[])
         assert shell.steps()[DAY][0] is Step.WAIT
     assert world.run()[DAY][0] is Step.DONE
 

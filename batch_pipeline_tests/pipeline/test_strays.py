@@ -92,7 +92,7 @@ def test_a_nameless_batch_that_turns_up_after_all_is_on_the_bill(
         shell.watch()
         [shard] = shell.shards()
         assert shard.batch_id == second
-        history = shell.work.ledger.history(shard.shard_id)
+        history = shell.records.ledger.history(shard.shard_id)
         assert {record.observation.batch_id for record in history} == {first, second}
         made = shell.report([DAY])
         assert [one.batch_id for one in made.beside] == [first]
@@ -121,13 +121,13 @@ def test_a_duplicate_with_a_name_is_recorded_and_billed_whenever_it_shows_up(
     world.send(job)
     with world.open(job) as shell:
         [shard] = shell.shards()
-        client = shell.work.client(provider)
+        client = shell.clients.client(provider)
         file_id = shard.remote.input_file_id if shard.remote else None
         late = client.create(shard, Path("up already"), file_id=str(file_id))
         if when != "running":
             world.wait(60)
         shell.watch()
-        history = shell.work.ledger.history(shard.shard_id)
+        history = shell.records.ledger.history(shard.shard_id)
         names = {record.observation.batch_id for record in history}
         assert late.batch_id in names
         assert shell.follow([DAY])[DAY][0] is Step.DONE
@@ -159,7 +159,7 @@ def test_a_duplicate_that_cannot_be_cancelled_blinds_nobody(world: World) -> Non
     with world.open() as shell:
         [shard] = shell.shards()
         file_id = shard.remote.input_file_id if shard.remote else None
-        shell.work.client("openai").create(shard, Path("up already"), file_id=str(file_id))
+        shell.clients.client("openai").create(shard, Path("up already"), file_id=str(file_id))
         world.sim.faults({"calls": [{"do": "fail", "operation": "cancel", "status": 400}]})
         assert shell.follow([DAY])[DAY][0] is Step.DONE
         assert len(world.sim.log("cancel")) == 1

@@ -100,7 +100,7 @@ def test_a_stop_that_is_refused_is_said_with_the_reason_and_stops_no_other(
         [(shard, why)] = stopped.refused
         assert "Not you." in why
         assert len(stopped.asked) == 1
-        assert shell.work.ledger.shard(shard.shard_id).message == why
+        assert shell.records.ledger.shard(shard.shard_id).message == why
 
 
 def test_a_stop_that_is_taken_and_not_heeded_is_no_stop(world: World, job: BatchJob) -> None:

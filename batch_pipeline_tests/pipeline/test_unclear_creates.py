@@ -86,14 +86,14 @@ def test_a_batch_that_shows_up_after_the_second_was_sent_is_cancelled(world: Wor
         [shard] = shell.shards()
         # what a listing that lagged for too long leaves behind: a second batch of one intent
         file_id = shard.remote.input_file_id if shard.remote else None
-        late = shell.work.client("openai").create(
+        late = shell.clients.client("openai").create(
             shard, Path("no lines are needed"), file_id=str(file_id)
         )
         shell.watch()
         assert shell.shards()[0].batch_id == world.batches[0]
-        seen = shell.work.client("openai").retrieve(late.batch_id)
+        seen = shell.clients.client("openai").retrieve(late.batch_id)
         assert seen.status in {RemoteStatus.ENDING, RemoteStatus.CANCELLED}
-        history = shell.work.ledger.history(shard.shard_id)
+        history = shell.records.ledger.history(shard.shard_id)
         assert {record.observation.batch_id for record in history} == set(world.batches)
     assert world.run()[DAY][0] is Step.DONE
     assert len(world.batches) == 2
@@ -143,7 +143,7 @@ def test_who_sent_although_the_claim_had_run_out_takes_his_batch_back(world: Wor
             mine = slow.shards()[0].batch_id
         assert len(world.batches) == 2
         statuses = {
-            name: other.work.client("openai").retrieve(name).raw_status for name in world.batches
+            name: other.clients.client("openai").retrieve(name).raw_status for name in world.batches
         }
     assert statuses.pop(str(mine)) != "cancelling"
     assert set(statuses.values()) <= {"cancelling", "cancelled"}
@@ -181,7 +181,7 @@ def test_a_live_claim_is_left_alone_until_it_runs_out(world: World) -> None:
         shell.submit([DAY])
         world.sim.faults(None)
         world.wait(60)
-        ledger, [shard] = shell.work.ledger, shell.shards()
+        ledger, [shard] = shell.records.ledger, shell.shards()
         lease = world.settings.claim_seconds
         ledger.claim(
             shard.shard_id, owner="elsewhere:1:x", intent="i", now=world.now(), lease=lease
@@ -200,4 +200,4 @@ def test_the_key_is_in_no_claim(world: World) -> None:
     world.send()
     with world.open() as shell:
         assert KEY not in repr(shell.shards())
-        assert KEY not in shell.work.owner
+        assert KEY not in shell.runtime.owner

@@ -33,7 +33,7 @@ def connected(threads: int = 2, memory: str = "256MB") -> Iterator[duckdb.DuckDB
         yield con
 
 
-def make_job(  # noqa: PLR0913 - what tests vary
+def make_job(
     path: str | Path,
     *,
     key: str | Sequence[str] = "id",
@@ -65,7 +65,7 @@ def opened(job: BatchJob) -> OpenedDataset:
     return open_dataset(job.dataset, job.partitions)
 
 
-def make_target(  # noqa: PLR0913 - what tests vary
+def make_target(
     name: str = "openai/m",
     *,
     when: str | None = None,
@@ -84,7 +84,7 @@ def make_target(  # noqa: PLR0913 - what tests vary
     )
 
 
-def build(  # noqa: PLR0913 - what tests vary
+def build(
     con: duckdb.DuckDBPyConnection,
     job: BatchJob,
     into: Path,

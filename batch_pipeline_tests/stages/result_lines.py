@@ -128,7 +128,7 @@ class Returned:
     codec: Callable[[str], str] = decode_sql
     outcomes: list[Path] = field(default_factory=list)
 
-    def decode(  # noqa: PLR0913 - what tests vary
+    def decode(
         self,
         names: Sequence[str],
         output: Sequence[bytes] = (),

@@ -32,7 +32,7 @@ class Made:
     usage: Usage
 
 
-def make_message(  # noqa: PLR0913 - what one answer depends on
+def make_message(
     params: Params, model: Model, *, name: str, fault: str | None, hits: int, cache_least: int
 ) -> Made:
     """Answer one request that passed the checks; *name* makes its ids."""

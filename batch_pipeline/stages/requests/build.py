@@ -46,7 +46,7 @@ class RequestsBuilt:
     by_target: dict[str, int] = field(default_factory=dict)  # rows to send
 
 
-def build_requests(  # noqa: PLR0913 - keyword-only: what a request is made of
+def build_requests(
     con: duckdb.DuckDBPyConnection,
     *,
     job: BatchJob,
@@ -90,7 +90,7 @@ def build_requests(  # noqa: PLR0913 - keyword-only: what a request is made of
     )
 
 
-def _write(  # noqa: PLR0913 - one loop over everything a build has open
+def _write(
     batches: Generator[pa.RecordBatch],
     keys: Sequence[str],
     partition: str,

@@ -143,7 +143,7 @@ def line_query(
     )
 
 
-def _run(  # noqa: PLR0913, PLR0917 - what a query is made of
+def _run(
     job: BatchJob,
     targets: Sequence[CompiledTarget],
     selection: Selection,

@@ -83,7 +83,7 @@ class _Lacking(UndefinedError):  # noqa: N818 - never leaves this file
     """Why a row of a file that lacks a column cannot be rendered."""
 
 
-def render(  # noqa: PLR0913 - what a text is made of
+def render(
     template: Template,
     rows: pa.RecordBatch,
     keys: Sequence[str],

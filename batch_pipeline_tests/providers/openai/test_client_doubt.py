@@ -31,7 +31,7 @@ def file_id(client: OpenAIClient, tmp_path: Path) -> str:
         (400, "token_limit_exceeded", Throttled),
     ],
 )
-def test_a_certain_no_is_no_doubt(  # noqa: PLR0913, PLR0917 - fixtures and columns, by name
+def test_a_certain_no_is_no_doubt(
     sim: Simulator,
     client: OpenAIClient,
     file_id: str,

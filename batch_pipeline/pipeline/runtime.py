@@ -1,13 +1,13 @@
-"""What every step of the shell works with: one job, its store, ledger, codec, client and clock."""
+"""How the steps of the shell run: clock, leases, and DuckDB within its limits."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -17,14 +17,7 @@ from duckdb import DuckDBPyConnection
 
 from batch_pipeline.errors import Throttled
 from batch_pipeline.pipeline.store_errors import said
-from batch_pipeline.prices.find import Prices
-from batch_pipeline.prices.overrides import read_overrides
-from batch_pipeline.providers.patience import Patience
-from batch_pipeline.providers.protocol import Client, Codec
-from batch_pipeline.providers.registry import Registry
 from batch_pipeline.settings import Settings
-from batch_pipeline.spec import BatchJob
-from batch_pipeline.store.files import Store
 from batch_pipeline.store.ledger import Ledger
 
 _LOOK_AGAIN = 1.0  # seconds between two tries to take a lease
@@ -65,70 +58,21 @@ def is_dead(owner: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """Everything a step needs; clock and waiting are arguments so that tests own time.
+class Runtime:
+    """How steps run: the clock, waiting, memory, leases. Tests own time through it."""
 
-    A shard's `provider` names whose codec and client it needs: a provider, or a service.
-    """
-
-    job: BatchJob
     settings: Settings
-    store: Store
     ledger: Ledger
-    registry: Registry
-    env: Mapping[str, str]
+    scratch: Callable[[], Path]
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
-    hurried: bool = False  # a sensor's tick: one call, ten seconds
-    writable: bool = True  # False: the store can only be read, and so it is
     owner: str = field(default_factory=own_name)
-    _clients: dict[str, Client] = field(default_factory=dict, repr=False)
     _database: list[DuckDBPyConnection] = field(default_factory=list, repr=False)
 
-    def codec(self, provider: str) -> Codec:
-        """The wire format of a provider or service."""
-        return self.registry.codec(provider)
-
-    def client(self, provider: str) -> Client:
-        """The client of a provider or service; made when needed: it wants a key, loads an SDK."""
-        if provider not in self._clients:
-            patience = Patience(sleep=self.sleep)
-            if self.hurried:
-                patience = replace(patience, tries=1, answer=10.0)
-            made = self.registry.client(provider, self.env, patience=patience)
-            self._clients[provider] = made
-        return self._clients[provider]
-
-    def there(self, provider: str) -> datetime:
-        """The provider's own time, as its last answer told it; ours before it told any.
-
-        Ask right after a call: what a provider says of its windows is judged by its clock.
-        """
-        return self.client(provider).clock.now() or self.now()
-
-    def tells_time(self, provider: str) -> bool:
-        """Whether the provider told its time at all."""
-        return self.client(provider).clock.now() is not None
-
-    def made_client(self, provider: str) -> Client | None:
-        """The client if something needed it already: some things are no reason to make one."""
-        return self._clients.get(provider)
-
     def close(self) -> None:
-        """Give back the connections of ledger and clients."""
-        self.ledger.close()
-        while self._clients:
-            self._clients.popitem()[1].close()
+        """Give back DuckDB's memory."""
         while self._database:
             self._database.pop().close()
-
-    @property
-    def prices(self) -> Prices:
-        """Today's prices, the job's overrides first; asked for anew, for a run may be long."""
-        path = self.job.prices
-        overrides = read_overrides(None if path is None else Path(path))
-        sellers = {name: one.prices for name, one in self.registry.services.items()}
-        return Prices(self.now(), overrides, sellers)
 
     @contextmanager
     def duckdb(self) -> Iterator[DuckDBPyConnection]:
@@ -143,14 +87,13 @@ class Workplace:
             yield con
 
     def _opened(self) -> DuckDBPyConnection:
-        scratch = self.store.scratch()
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.memory,
             "threads": self.settings.threads,
             "preserve_insertion_order": True,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "temp_directory": str(scratch),
+            "temp_directory": str(self.scratch()),
         }
         return duckdb.connect(config=config)
 

@@ -1,0 +1,33 @@
+"""One job and what is kept of it: its files in the store and its rows in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from batch_pipeline.prices.find import Prices
+from batch_pipeline.prices.overrides import read_overrides
+from batch_pipeline.spec import BatchJob
+from batch_pipeline.store.files import Store
+from batch_pipeline.store.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Records:
+    """A step that is given these alone can neither reach a provider nor wait for one."""
+
+    job: BatchJob
+    store: Store
+    ledger: Ledger
+    sellers: Mapping[str, str | None] = field(default_factory=dict)
+    """Whose published prices a service asks."""
+    writable: bool = True
+    """False: the store can only be read, and so it is."""
+
+    def prices(self, now: datetime) -> Prices:
+        """The day's prices, the job's overrides first; asked for anew, for a run may be long."""
+        path = self.job.prices
+        overrides = read_overrides(None if path is None else Path(path))
+        return Prices(now, overrides, self.sellers)
