@@ -217,8 +217,7 @@ class BatchProblem:
 class Observation:
     """One look at a batch at its provider. Times are aware UTC; counts are never trusted alone.
 
-    A file id is None while it is not known, and "" when the provider has no such file: failed rows
-    are among the others then.
+    A file id is None while it is not known, or where there is no such file.
     """
 
     batch_id: str
@@ -234,6 +233,8 @@ class Observation:
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
+    one_file: bool = False  # there is no error file: failed rows are among the others
+    made: bool = True  # False: the lines were refused before there was a batch
     problems: tuple[BatchProblem, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     usage: Usage | None = None
@@ -265,6 +266,7 @@ class Shard:
     batch_id: str | None = None
     run_id: str | None = None
     canary: str | None = None  # the content it goes ahead for
+    simulated: bool = False  # the simulator answered, and its answers cost nothing
     claimed_by: str | None = None  # host:pid:random of the run that is at it
     claimed_at: datetime | None = None
     tries: int = 0  # creates that were refused or turned out not to have happened
@@ -298,8 +300,7 @@ class PartitionCounts:
     failed: int = 0
     retryable: int = 0  # failed rows that policy would send again
     unanswered: int = 0  # rows without any outcome when results were last looked at
-    held: str | None = None  # why nothing is sent by itself: a person cancelled, a canary failed
-    deferred: int = 0  # rows that wait for a canary to come back
+    deferred: int = 0  # rows that a gate lets go later: that wait for a canary to come back
     collected: int = 0
     landed: int = -1
     updated_at: datetime | None = None
@@ -308,6 +309,8 @@ class PartitionCounts:
 class HoldKind(StrEnum):
     """Who keeps a job, or a partition of it, from being sent by itself."""
 
+    PERSON = "person"  # cancelled it
+    CANARY = "canary"  # the first rows of a content failed, and the others wait
     ACCOUNT = "account"  # rows were withheld for credit, rights, a key or a model
     BREAKER = "breaker"  # most rows of two batches failed alike
     UNMATCHED = "unmatched"  # answers came back under names that nobody sent
@@ -315,13 +318,21 @@ class HoldKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why nothing of a job goes by itself until a person says so; partition "" is all of them."""
+    """Why nothing goes by itself until somebody says so, or until a time; partition "" is all.
+
+    Several may stand at once: to lift one leaves the others.
+    """
 
     job: str
     partition: str
     kind: HoldKind
     reason: str
     since: datetime
+    until: datetime | None = None
+
+
+BY_ANSWERS = frozenset({HoldKind.ACCOUNT, HoldKind.BREAKER, HoldKind.UNMATCHED})
+"""Holds that follow from what came back, whoever asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +357,11 @@ class PartitionSummary:
     looks: int = 0  # in vain, at what is missed
     canaries: dict[ShardState, int] = field(default_factory=dict)  # of the whole job, not collected
     holds: tuple[Hold, ...] = ()  # of the partition, and of the whole job
+
+    @property
+    def held(self) -> str | None:
+        """Why a person or a gate holds what was not sent yet; None when none does."""
+        return next((hold.reason for hold in self.holds if hold.kind not in BY_ANSWERS), None)
 
 
 class CanaryVerdict(StrEnum):

@@ -11,31 +11,60 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "batch_pipeline"
-NOUNS = {"model", "errors"}
-ASKED = NOUNS | {"request", "spec", "settings", "prices"}
-ROOMS = {"policy", "stages", "providers", "store"}
-SHELL = ASKED | ROOMS | {"pipeline", "escaping"}
 MAY_IMPORT = {
     "model": set[str](),
     "interrupts": set[str](),
     "escaping": set[str](),
     "errors": {"escaping"},
     "whole_files": {"errors"},
-    "settings": NOUNS,
-    "request": NOUNS,
+    "settings": {"errors"},
+    "request": {"errors"},
     "written": {"errors"},
-    "spec": NOUNS | {"request", "written"},
-    "prices": NOUNS | {"written"},
-    "jobfile": NOUNS | {"request", "spec", "written"},
-    "policy": ASKED,
-    "stages": ASKED | {"escaping", "whole_files"},
-    "providers": ASKED | {"whole_files"},
-    "store": ASKED | {"whole_files"},
-    "pipeline": ASKED | ROOMS | {"escaping", "whole_files", "written"},
-    "orchestration": SHELL,
-    "components": SHELL | {"orchestration", "jobfile", "written"},
-    "definitions": {"orchestration", "components"},
-    "cli": SHELL | {"interrupts", "jobfile", "simulator"},
+    "spec": {"model", "request", "written"},
+    "prices": {"errors", "written"},
+    "jobfile": {"errors", "spec", "written"},
+    "policy": {"model", "settings"},
+    "stages": {"errors", "escaping", "model", "prices", "request", "spec", "whole_files"},
+    "providers": {"errors", "model", "request", "spec", "whole_files"},
+    "store": {"errors", "model", "settings", "whole_files"},
+    "pipeline": {
+        "errors",
+        "model",
+        "policy",
+        "prices",
+        "providers",
+        "settings",
+        "spec",
+        "stages",
+        "store",
+        "whole_files",
+        "written",
+    },
+    "orchestration": {
+        "errors",
+        "escaping",
+        "model",
+        "pipeline",
+        "policy",
+        "settings",
+        "spec",
+        "stages",
+    },
+    "components": {"errors", "jobfile", "orchestration", "pipeline", "settings", "spec", "written"},
+    "definitions": {"components"},
+    "cli": {
+        "errors",
+        "escaping",
+        "interrupts",
+        "jobfile",
+        "model",
+        "pipeline",
+        "policy",
+        "providers",
+        "settings",
+        "simulator",
+        "stages",
+    },
     "simulator": set[str](),
     "defs": set[str](),
 }
@@ -62,18 +91,62 @@ def _imports(path: Path) -> Iterator[str]:
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
+def _pairs(path: Path) -> Iterator[tuple[str, str]]:
+    """The room of a file, and each other room that it imports."""
+    room = _room(path)
+    for name in _imports(path):
+        other = name.split(".")[1] if name.startswith("batch_pipeline.") else room
+        if other != room:
+            yield room, other
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
-    room = _room(path)
-    if room == "__init__":
-        return
-    ours = [name.split(".")[1] for name in _imports(path) if name.startswith("batch_pipeline.")]
-    assert set(ours) - {room} <= MAY_IMPORT[room]
+    assert {other for _, other in _pairs(path)} <= MAY_IMPORT.get(_room(path), set())
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_file_stops_at_four_hundred_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+SKINS = ("assets.py", "sensors.py", "schedules.py")
+MOST_STATEMENTS = 10
+
+
+def _bodies(path: Path) -> Iterator[ast.FunctionDef]:
+    """Functions that Dagster calls: those under one of its decorators."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and any(
+            "dg." in ast.unparse(decorator) for decorator in node.decorator_list
+        ):
+            yield node
+
+
+@pytest.mark.parametrize("name", SKINS)
+def test_what_dagster_calls_is_at_most_ten_statements(name: str) -> None:
+    bodies = list(_bodies(PACKAGE / "orchestration" / name))
+    assert bodies
+    for body in bodies:
+        inside = [node for node in ast.walk(body) if isinstance(node, ast.stmt)]
+        assert len(inside) - 1 <= MOST_STATEMENTS, (body.name, len(inside) - 1)
+
+
+@pytest.mark.parametrize("room", ["orchestration", "components", "cli"])
+def test_a_skin_calls_verbs_of_pipeline_and_never_reaches_through_it(room: str) -> None:
+    for path in (PACKAGE / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in {"records", "clients", "runtime", "ledger"}, (
+                    path,
+                    node.lineno,
+                )
+
+
+def test_every_pair_of_rooms_that_is_allowed_is_used() -> None:
+    used = {(room, other) for path in SOURCES for room, other in _pairs(path)}
+    allowed = {(room, other) for room, others in MAY_IMPORT.items() for other in others}
+    assert allowed - used == set()
 
 
 def test_policy_reads_no_clock_disk_network_environment_or_randomness() -> None:

@@ -27,6 +27,7 @@ from batch_pipeline.definitions import defs  # noqa: E402
 from batch_pipeline.model import PROVIDERS  # noqa: E402
 from batch_pipeline.orchestration.local import LocalDagster  # noqa: E402
 from batch_pipeline.pipeline import Pipeline  # noqa: E402
+from batch_pipeline.policy.lifecycle import MOVING  # noqa: E402
 from batch_pipeline.simulator.limits import Pace  # noqa: E402
 from batch_pipeline.simulator.server import Simulator  # noqa: E402
 from batch_pipeline.spec import BatchJob, Target  # noqa: E402
@@ -58,17 +59,21 @@ def main() -> None:
         with Pipeline.open(jobfile.find(JOB)) as shell:
             partitions = shell.partitions()
             say(out, f"{JOB}: {len(partitions)} days, {partitions[0]} to {partitions[-1]}")
-            _run(partitions)
+            _run(shell, partitions)
             _show(shell, partitions, began, calls=len(simulator.log()))
             _compare(shell, partitions)
         out.print(f"{time.monotonic() - began:.1f} s in all. Running this again sends nothing.")
 
 
-def _run(partitions: list[str]) -> None:
+def _run(shell: Pipeline, partitions: list[str]) -> None:
     with dg.DagsterInstance.get() as instance:
         dagster = LocalDagster(defs(), instance, sleep=time.sleep, tick_seconds=0.5)
         dagster.submit(JOB, partitions)
-        dagster.run_to_end(JOB, told=_new(set()))
+        dagster.run_to_end(
+            JOB,
+            moving=lambda: any(step in MOVING for step, _ in shell.steps().values()),
+            told=_new(set()),
+        )
 
 
 def _new(told: set[str]) -> Callable[[str], None]:

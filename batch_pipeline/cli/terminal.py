@@ -146,9 +146,8 @@ def notes(
     """What a table has no room for: why rows are held or wait, and until when answers are kept."""
     held: dict[str, list[str]] = {}
     for name, (_, summary) in steps.items():
-        own = [] if summary.counts.held is None else [summary.counts.held]
-        for reason in (*own, *(hold.reason for hold in summary.holds)):
-            held.setdefault(one_line(reason), []).append(name)
+        for hold in summary.holds:
+            held.setdefault(one_line(hold.reason), []).append(name)
     for reason, names in held.items():
         span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
         span = one_line(span)
@@ -217,7 +216,7 @@ def why_not_done(steps: Steps, shards: Iterable[Shard]) -> Iterator[str]:
     for name, (step, summary) in steps.items():
         if step is Step.DONE:
             continue
-        why = [summary.counts.held, *(hold.reason for hold in summary.holds)]
+        why: list[str | None] = [hold.reason for hold in summary.holds]
         why += [text for one, text in messages if name in one.partitions]
         words = " ".join(dict.fromkeys(one_line(text) for text in why if text))
         reasons.setdefault(f"{step.value}: {words or _UNTOLD}", []).append(name)

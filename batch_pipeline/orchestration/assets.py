@@ -17,6 +17,7 @@ from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.building import together
 from batch_pipeline.pipeline.collecting import Collected, Stuck
 from batch_pipeline.pipeline.running import waiting_helps
+from batch_pipeline.pipeline.sending import Submission
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.shards.cut import Only
@@ -114,11 +115,8 @@ def _requests(job: BatchJob) -> dg.AssetsDefinition:
         with surfaced(), pipeline.open(job) as shell:
             built, unread = shell.build_each(partition_names(context, job))
         found = {name: metadata.of_built(done) for name, done in built.items()}
-        if not unread:
-            metadata.attach(context, found)
-            yield dg.MaterializeResult()
-        elif built:
-            yield metadata.in_part(context, job, "requests", found)
+        whole = not unread
+        yield from metadata.materialized(context, job, "requests", found, whole=whole, go_on=True)
         yield from checks.recorded(context, [spec], checks.read(job, built, unread))
         if not built:
             raise failure(together(unread))
@@ -142,33 +140,32 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
         unread = history.unread(context, job)
         names = [name for name in partition_names(context, job) if name not in unread]
         with surfaced(), pipeline.open(job) as shell:
-            only = config.only()
-            if config.lift_holds:
-                sent = shell.resend(
-                    names,
-                    run_id=context.run.run_id,
-                    only=only,
-                    lost=config.lost,
-                    release=config.release,
-                )
-            else:
-                sent = shell.submit(names, run_id=context.run.run_id, only=only, by_itself=True)
-            if sent.problem is not None and not waiting_helps(sent.problem):
-                raise sent.problem
+            sent = _sent(context, config, shell, names)
             found = metadata.of_submission(shell, sent, names)
             judged = checks.in_time(job, shell.steps(), now=shell.now())
-        if sent.problem is not None:
-            context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
-        if unread:
-            metadata.record(context, job, "batches", found)
-        else:
-            metadata.attach(context, found)
-            yield dg.MaterializeResult()
+        yield from metadata.materialized(context, job, "batches", found, whole=not unread)
         yield from checks.recorded(context, [spec], [judged])
         if unread:
             raise failure(_not_sent(unread))
 
     return batches
+
+
+def _sent(
+    context: dg.AssetExecutionContext, config: BatchesConfig, shell: Pipeline, names: list[str]
+) -> Submission:
+    """What the run sends; what waiting mends is only warned of, for the watch comes back."""
+    run_id, only = context.run.run_id, config.only()
+    if config.lift_holds:
+        lost, release = config.lost, config.release
+        sent = shell.resend(names, run_id=run_id, only=only, lost=lost, release=release)
+    else:
+        sent = shell.submit(names, run_id=run_id, only=only, by_itself=True)
+    if sent.problem is not None:
+        if not waiting_helps(sent.problem):
+            raise sent.problem
+        context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
+    return sent
 
 
 def _not_sent(unread: Mapping[str, str]) -> DatasetError:
@@ -194,19 +191,13 @@ def _results(job: BatchJob) -> dg.AssetsDefinition:
         with surfaced(), pipeline.open(job) as shell:
             collected, stuck = _collected(shell, names, only_due=config.only_due)
             found = metadata.of_collected(shell, collected)
-            whole = len(found) == len(names) and collected.refusal is None and stuck is None
-            costs = {} if whole else metadata.of_reports(shell, list(found))
+            whole = stuck is None and collected.refusal is None and len(found) == len(names)
             judged = checks.evaluations(job, shell, names)
-        if whole:
-            metadata.attach(context, found)
-            yield dg.MaterializeResult()
-        else:  # a run over a range is all or nothing to Dagster: name those that did land
-            metadata.record(context, job, "results", found)
-            metadata.record(context, job, "cost_report", costs)
+            # a run over a range is all or nothing to Dagster: name those that did land
+            costs = {} if whole else metadata.of_reports(shell, list(found))
+        yield from metadata.landed(context, job, found, costs, whole=whole)
         yield from checks.recorded(context, specs, judged)
-        _say_what_is_open(context, collected)
-        if stuck is not None:
-            raise failure(stuck)
+        _say_what_is_open(context, collected, stuck)
 
     return results
 
@@ -227,14 +218,16 @@ def _due(shell: Pipeline, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in steps and steps[name][0] is Step.COLLECT]
 
 
-def _say_what_is_open(context: dg.AssetExecutionContext, collected: Collected) -> None:
-    """Warn of rows still on their way; Failure when the provider refused whole batches."""
+def _say_what_is_open(
+    context: dg.AssetExecutionContext, collected: Collected, stuck: Stuck | None
+) -> None:
+    """Warn of rows still on their way; Failure for refused whole batches, and what is stuck."""
     for name, landed in collected.waiting.items():
         context.log.warning(
             "%s: %d of %d requests are not answered yet; the watch comes back when they are.",
             *(line(name), landed.unanswered, landed.requests),
         )
-    if problem := collected.refusal:
+    if problem := collected.refusal or stuck:
         raise failure(problem)
 
 

@@ -11,7 +11,6 @@ import dagster as dg
 from batch_pipeline.errors import BatchPipelineError
 from batch_pipeline.orchestration.history import NEED_TAG
 from batch_pipeline.orchestration.partitions import range_tags
-from batch_pipeline.orchestration.progress import moves
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 
@@ -87,17 +86,22 @@ class LocalDagster:
         """Lose the sensors' cursors, as a wiped Dagster storage would."""
         self._cursors.clear()
 
-    def run_to_end(self, job: str, *, told: Callable[[str], None] = lambda _: None) -> None:
-        """Tick the job's watch until nothing of it moves; BatchPipelineError for a failed run."""
+    def run_to_end(
+        self,
+        job: str,
+        *,
+        moving: Callable[[], bool],
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Tick the job's watch while anything is *moving*; BatchPipelineError for a failed run."""
         while True:
             done = self.tick(f"{job}_watch")
             for request in done.run_requests or []:
                 told(f"{request.tags[NEED_TAG]}: {request.job_name}")
             self._none_failed()
             if not done.run_requests:
-                standing = (done.skip_reason and done.skip_reason.skip_message) or ""
-                told(standing)
-                if not moves(standing):
+                told((done.skip_reason and done.skip_reason.skip_message) or "")
+                if not moving():
                     return
                 self._sleep(self._tick_seconds)
 

@@ -3,7 +3,7 @@
 Keys are one word each, so that the pages do not wrap them, and numbers are numbers: they plot.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -57,15 +57,39 @@ def record(
         )
 
 
-def in_part(
-    context: dg.AssetExecutionContext, job: BatchJob, step: str, found: Mapping[str, Found]
-) -> dg.MaterializeResult[None]:
-    """`record`, and a result after which the next step starts, though not all is materialized.
+def materialized(
+    context: dg.AssetExecutionContext,
+    job: BatchJob,
+    step: str,
+    found: Mapping[str, Found],
+    *,
+    whole: bool,
+    go_on: bool = False,
+) -> Iterator[dg.MaterializeResult[None]]:
+    """The *whole* range of a run is materialized, or those of its partitions that were *found*.
 
-    Any other result would materialize the run's whole range.
+    Any result would materialize the whole range. To *go_on* the next step starts all the same.
     """
+    if whole:
+        attach(context, found)
+        yield dg.MaterializeResult()
+        return
     record(context, job, step, found)
-    return dg.MaterializeResult(metadata={_RECORDED_ALREADY: True})
+    if go_on and found:
+        yield dg.MaterializeResult(metadata={_RECORDED_ALREADY: True})
+
+
+def landed(
+    context: dg.AssetExecutionContext,
+    job: BatchJob,
+    found: Mapping[str, Found],
+    costs: Mapping[str, Found],
+    *,
+    whole: bool,
+) -> Iterator[dg.MaterializeResult[None]]:
+    """`materialized` for results; the costs of those that did land of a range come with them."""
+    yield from materialized(context, job, "results", found, whole=whole)
+    record(context, job, "cost_report", costs)
 
 
 def of_built(built: RequestsBuilt) -> Found:
@@ -173,8 +197,8 @@ def of_progress(step: Step, summary: PartitionSummary) -> Found:
         found["fetch_results_before"] = dg.MetadataValue.timestamp(summary.results_until)
     if summary.counts.deferred:
         found["waiting_for_canary"] = dg.MetadataValue.int(summary.counts.deferred)
-    if summary.counts.held is not None:
-        found["held"] = dg.MetadataValue.text(plain(summary.counts.held))
+    if summary.held is not None:
+        found["held"] = dg.MetadataValue.text(plain(summary.held))
     return found
 
 

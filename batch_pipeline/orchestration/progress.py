@@ -10,7 +10,7 @@ from types import MappingProxyType
 import dagster as dg
 
 from batch_pipeline.escaping import line as one_line
-from batch_pipeline.model import PartitionSummary, Shard, ShardState
+from batch_pipeline.model import BY_ANSWERS, PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration import metadata
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.policy.clocks import clock_is_off
@@ -19,7 +19,6 @@ from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.spec import BatchJob
 
 MOST_OBSERVATIONS = 100
-_SETTLED = {Step.DONE, Step.BLOCKED, Step.UNSENT}
 _MESSAGES = 3
 _SOON = timedelta(days=2)
 _LATE = " answers run out"  # in the cursor, beside names of partitions: none begins so
@@ -81,9 +80,9 @@ def standing(
         return "Nothing was built yet: materialize requests and batches, or backfill the job."
     numbers = Counter(step.value for step, _ in steps.values())
     line = ", ".join(f"{number} {step}" for step, number in sorted(numbers.items())) + "."
-    held = [s.counts.held for step, s in steps.values() if step is Step.BLOCKED and s.counts.held]
+    held = [s.held for step, s in steps.values() if step is Step.BLOCKED and s.held]
     said = [(_how(shard), str(shard.message)) for shard in stuck]
-    stopped = [hold.reason for _, s in steps.values() for hold in s.holds]
+    stopped = [h.reason for _, s in steps.values() for h in s.holds if h.kind in BY_ANSWERS]
     said += [("Blocked", reason) for reason in (*held, *stopped)]
     messages = list(dict.fromkeys(f"{how}: {one_line(message)}" for how, message in said))
     clocks = [clock_is_off(provider, ahead) for provider, ahead in skews.items()]
@@ -101,12 +100,6 @@ def _time_left(steps: Steps, now: datetime | None) -> Iterator[str]:
         yield f"Answers that wait can be fetched for {max(hours, 0):.1f} h more."
     if now is not None and any(runs_out(s, now=now) for _, s in steps.values()):
         yield f"WARNING: {told(min(ends), now=now)}"
-
-
-def moves(line: str) -> bool:
-    """True while a `standing` names a step that goes on by itself."""
-    named = {part.strip().partition(" ")[2] for part in line.partition(".")[0].split(",")}
-    return bool(named & {step.value for step in Step if step not in _SETTLED})
 
 
 def _digest(summary: PartitionSummary) -> str:

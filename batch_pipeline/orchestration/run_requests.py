@@ -94,7 +94,7 @@ def _passes_over(step: Step, standing: tuple[Step, PartitionSummary] | None) -> 
     """
     if step is Step.COLLECT:
         return True
-    return standing is not None and standing[0] is Step.DONE and standing[1].counts.held is None
+    return standing is not None and standing[0] is Step.DONE and standing[1].held is None
 
 
 def _run_request(job: BatchJob, stretch: _Stretch, need: str, earlier: int) -> dg.RunRequest:

@@ -1,5 +1,7 @@
 """The schedule of one job: submit the newest partitions that the dataset has and nobody sent."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
@@ -37,21 +39,30 @@ def build_schedule(
         stamp = context.scheduled_execution_time.isoformat()
         if job.partitions.kind == "none":
             return [dg.RunRequest(run_key=stamp)]
-        with pipeline.open(job) as shell:
-            there, steps = set(shell.partitions()), shell.steps()
         known = _known(job, context)
         newest = known if job.partitions.kind == "static" else known[-LOOK_BACK:]
-        rivals = [asset_job(job, name) for name in (naming.SUBMIT, naming.RETRY_FAILED)]
-        taken = history.busy(context.instance, rivals, known) | _sent(steps)
-        due = [name for name in newest if name in there and name not in taken]
+        due = _due(job, pipeline, newest, taken=_busy(job, context.instance, known))
         if not due:
             return dg.SkipReason(f"Nothing new among {', '.join(newest) or 'no partitions'}.")
-        return [
-            dg.RunRequest(run_key=f"{stamp}/{first}", tags=range_tags(first, last))
-            for first, last in ranges(due, known)
-        ]
+        keys = {f"{stamp}/{first}": (first, last) for first, last in ranges(due, known)}
+        return [dg.RunRequest(run_key=key, tags=range_tags(*span)) for key, span in keys.items()]
 
     return schedule
+
+
+def _due(
+    job: BatchJob, pipeline: PipelineResource, newest: Sequence[str], *, taken: set[str]
+) -> list[str]:
+    """Of the newest partitions those that the dataset has and nobody sent, sends or holds."""
+    with pipeline.open(job) as shell:
+        free = set(shell.partitions()) - _sent(shell.steps()) - taken
+    return [name for name in newest if name in free]
+
+
+def _busy(job: BatchJob, instance: dg.DagsterInstance, known: Sequence[str]) -> set[str]:
+    """Partitions with a live run that sends."""
+    rivals = [asset_job(job, name) for name in (naming.SUBMIT, naming.RETRY_FAILED)]
+    return history.busy(instance, rivals, known)
 
 
 def _sent(steps: Steps) -> set[str]:
@@ -59,7 +70,7 @@ def _sent(steps: Steps) -> set[str]:
     return {
         name
         for name, (step, summary) in steps.items()
-        if step is not Step.UNSENT or summary.counts.held is not None
+        if step is not Step.UNSENT or summary.held is not None
     }
 
 

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-import numpy as np
-
-from batch_pipeline.model import PROVIDERS, CanaryRecord, CanaryVerdict, Shard, ShardState
+from batch_pipeline.model import PROVIDERS, CanaryRecord, CanaryVerdict, HoldKind, Shard, ShardState
 from batch_pipeline.pipeline import decoding
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
-from batch_pipeline.policy.canary import HELD, Gate, gate, judged
+from batch_pipeline.policy.admission import Ruling
+from batch_pipeline.policy.canary import Gate, gate, judged
 from batch_pipeline.providers.models import doubt
 from batch_pipeline.spec import Canary
 from batch_pipeline.stages.bill.sample import Sample, sample
@@ -24,61 +23,27 @@ from batch_pipeline.stages.shards.pending import Pending
 log = logging.getLogger("batch_pipeline")
 
 
-def admitted(
-    records: Records,
-    clients: Clients,
-    runtime: Runtime,
-    pending: Pending,
-    partitions: Sequence[str],
-) -> tuple[Pending, bool]:
-    """What of *pending* may be sent now, and whether that is the canary itself.
-
-    Notes in the ledger how many rows of each partition wait, and holds them when it failed.
-    """
+def ruling(records: Records, clients: Clients, runtime: Runtime, pending: Pending) -> Ruling:
+    """What the job's canary says of the rows of *pending*."""
     asked = records.job.canary
-    if asked is None:
-        _forget(records, runtime, partitions)
-        return pending, False
-    where = _gate(records, clients, runtime, asked)
-    now = pending
+    where = Gate.OPEN if asked is None else _gate(records, clients, runtime, asked)
+    if asked is None or where is Gate.OPEN:
+        return Ruling(HoldKind.CANARY)
     if where is Gate.FIRST:
-        now, rest = pending.first_of_each(_firsts(runtime, asked, pending))
-    elif where is Gate.OPEN:
-        rest = pending.between(0, 0)
-    else:
-        now, rest = pending.between(0, 0), pending
-    waiting = np.bincount(rest.table, minlength=len(partitions)).tolist()
-    by_partition = dict(zip(partitions, waiting, strict=True))
-    records.ledger.canaries.defer(records.job.name, by_partition, now=runtime.now())
-    if where is Gate.HELD:
-        held = [name for name, rows in by_partition.items() if rows]
-        records.ledger.hold(records.job.name, held, reason=_reason(records), now=runtime.now())
-    return now, where is Gate.FIRST
+        return Ruling(HoldKind.CANARY, _firsts(runtime, asked, pending), ahead=True)
+    reason = _reason(records) if where is Gate.HELD else None
+    return Ruling(HoldKind.CANARY, (0,) * len(pending.targets), reason)
 
 
-def _firsts(runtime: Runtime, asked: Canary, pending: Pending) -> list[int]:
+def _firsts(runtime: Runtime, asked: Canary, pending: Pending) -> tuple[int, ...]:
     """How many rows of each target go first: one of a model that may not be there."""
     today = runtime.now().date()
-    return [
+    return tuple(
         1
         if one.provider in PROVIDERS and doubt(one.provider, one.model, on=today) is not None
         else asked.requests
         for one in pending.targets
-    ]
-
-
-def _forget(records: Records, runtime: Runtime, partitions: Sequence[str]) -> None:
-    """A job that has no canary any more waits for none."""
-    named = set(partitions)
-    waiting = [
-        counts.partition
-        for counts in records.ledger.partitions(records.job.name)
-        if counts.deferred and counts.partition in named
-    ]
-    if waiting:
-        records.ledger.canaries.defer(
-            records.job.name, dict.fromkeys(waiting, 0), now=runtime.now()
-        )
+    )
 
 
 def release(records: Records, runtime: Runtime) -> CanaryRecord | None:
@@ -89,12 +54,7 @@ def release(records: Records, runtime: Runtime) -> CanaryRecord | None:
         return None
     released = replace(decided, verdict=CanaryVerdict.RELEASED)
     ledger.canaries.judge(released, now=runtime.now())
-    held = [
-        counts.partition
-        for counts in ledger.partitions(job.name)
-        if counts.held is not None and counts.held.startswith(HELD)
-    ]
-    ledger.hold(job.name, held, reason=None, now=runtime.now())
+    ledger.holds.lift(job.name, {HoldKind.CANARY})
     return released
 
 
@@ -164,6 +124,6 @@ def _reason(records: Records) -> str:
     decided = records.ledger.canaries.decided(records.job.name, records.job.version)
     why = "" if decided is None else decided.reason
     return (
-        f"{HELD}: {why} The other rows are not sent. Look at its results; then change the request, "
+        f"canary: {why} The other rows are not sent. Look at its results; then change the request, "
         f"or let them go with `batch-pipeline release {records.job.name}`."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from batch_pipeline.errors import ProviderError
-from batch_pipeline.model import TERMINAL, Observation, RemoteStatus, Shard, ShardState
+from batch_pipeline.model import TERMINAL, HoldKind, Observation, RemoteStatus, Shard, ShardState
 from batch_pipeline.pipeline import holds, planning
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -47,7 +47,7 @@ def cancel(
     """
     name, ledger = records.job.name, records.ledger
     held = partitions or [counts.partition for counts in ledger.partitions(name)]
-    ledger.hold(name, held, reason=CANCELLED, now=runtime.now())
+    holds.put(records, held, HoldKind.PERSON, CANCELLED, now=runtime.now())
     planned = ledger.shards(name, partitions=partitions, states=[ShardState.PLANNED])
     ledger.withdraw([shard.shard_id for shard in planned], now=runtime.now())
     others = {other for shard in planned for other in shard.partitions} - set(held)
@@ -112,7 +112,7 @@ def let_go(
     again.
     """
     name, ledger = records.job.name, records.ledger
-    ledger.hold(name, partitions, reason=None, now=runtime.now())
+    ledger.holds.lift(name, {HoldKind.PERSON}, partitions=partitions)
     holds.lift(records, partitions, unmatched_too=unmatched)
     ledger.absences.look_now(name, partitions, now=runtime.now())
     if lost:

@@ -1,12 +1,16 @@
-"""What the answers of a batch say about going on: holds, put before its collection is written."""
+"""Why things are not sent by themselves: whose holds stand, what lifts them, what answers say.
+
+What a batch's answers say about going on is put before its collection is written.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 
-from batch_pipeline.model import FailureKind, Fault, Hold, HoldKind, RemoteStatus, Shard
+from batch_pipeline.model import BY_ANSWERS, FailureKind, Fault, Hold, HoldKind, RemoteStatus, Shard
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.policy.stops import Ended, alike, tripped, unmatched
@@ -15,8 +19,10 @@ from batch_pipeline.stages.results.unanswered import about_every_line
 
 log = logging.getLogger("batch_pipeline")
 
-BY_RUN = frozenset({HoldKind.ACCOUNT, HoldKind.BREAKER})
+BY_RUN = BY_ANSWERS - {HoldKind.UNMATCHED}
 """Holds that asking again lifts; answers that nobody can match want a clearer word."""
+_BY_ITSELF = frozenset(HoldKind) - {HoldKind.CANARY}
+"""What keeps a partition from being asked for by itself; a canary's rows are held by its gate."""
 _QUOTED = 300
 
 
@@ -34,25 +40,39 @@ def judge(
     return failed_as, _stop_for_the_account(records, runtime, shard, decoded)
 
 
-def by_partition(records: Records) -> Mapping[str, tuple[Hold, ...]]:
-    """The standing holds by partition; those of the whole job are under ""."""
+def put(
+    records: Records, partitions: Collection[str], kind: HoldKind, reason: str, *, now: datetime
+) -> None:
+    """Hold the partitions; "" is all of the job."""
+    job = records.job.name
+    records.ledger.holds.put(job, [Hold(job, name, kind, reason, now) for name in partitions])
+
+
+def by_partition(
+    records: Records, runtime: Runtime, kinds: Collection[HoldKind] = frozenset(HoldKind)
+) -> Mapping[str, tuple[Hold, ...]]:
+    """The standing holds of these kinds by partition; those of the whole job are under ""."""
     found: dict[str, tuple[Hold, ...]] = {}
-    for hold in records.ledger.holds.standing(records.job.name):
-        found[hold.partition] = (*found.get(hold.partition, ()), hold)
+    for hold in records.ledger.holds.standing(records.job.name, now=runtime.now()):
+        if hold.kind in kinds:
+            found[hold.partition] = (*found.get(hold.partition, ()), hold)
     return found
 
 
-def free(records: Records, partitions: Collection[str]) -> list[str]:
+def free(records: Records, runtime: Runtime, partitions: Collection[str]) -> list[str]:
     """Those of the partitions that may be sent by themselves."""
-    held = by_partition(records)
+    held = by_partition(records, runtime, _BY_ITSELF)
     return [] if "" in held else [name for name in partitions if name not in held]
 
 
 def lift(
     records: Records, partitions: Collection[str] | None, *, unmatched_too: bool
 ) -> list[Hold]:
-    """Somebody asks again: take away the holds of these partitions (None: all) and of the job."""
-    kinds = frozenset(HoldKind) if unmatched_too else BY_RUN
+    """Somebody asks again: take away what follows from answers, of these partitions (None: all).
+
+    A hold of the whole job goes too; a person's and a canary's stay.
+    """
+    kinds = BY_ANSWERS if unmatched_too else BY_RUN
     return records.ledger.holds.lift(records.job.name, kinds, partitions=partitions)
 
 
@@ -134,7 +154,7 @@ def _put(
 ) -> None:
     held = {"job": shard.job, "shard": shard.shard_id, "kind": kind.value}
     log.warning("job held: %s", reason, extra=held)
-    records.ledger.holds.put(shard.job, partitions, kind, reason=reason, now=runtime.now())
+    put(records, partitions, kind, reason, now=runtime.now())
 
 
 def _kept(outcomes: Path) -> Path:

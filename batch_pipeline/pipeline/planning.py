@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import IN_FLIGHT, BuiltTarget, Limits, Shard, ShardState
-from batch_pipeline.pipeline import canary, decoding, holds
+from batch_pipeline.model import BY_ANSWERS, IN_FLIGHT, BuiltTarget, Limits, Shard, ShardState
+from batch_pipeline.pipeline import decoding, holds
+from batch_pipeline.pipeline.admission import Admitted, admit
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
@@ -104,7 +105,7 @@ def _pending(
             max_attempts=job.retry.max_attempts,
             only=only,
             withheld=by_hand,
-            once=[name for name in holds.by_partition(records) if name],
+            once=[name for name in holds.by_partition(records, runtime, BY_ANSWERS) if name],
         )
 
 
@@ -116,16 +117,17 @@ def _cut(
     partitions: Sequence[str],
     only: Only | None,
 ) -> list[Shard]:
-    job, goes_first = records.job, False
+    job = records.job
+    admitted = Admitted(pending)
     if only is None:  # rows asked for by name have been out before
-        pending, goes_first = canary.admitted(records, clients, runtime, pending, partitions)
+        admitted = admit(records, clients, runtime, pending, partitions)
     shards = cut(
-        pending,
+        admitted.pending,
         limits=lambda target: limits(records, clients, target),
         job=job.name,
         into=records.store.shards_dir(job.name),
     )
-    return [replace(shard, canary=job.version) for shard in shards] if goes_first else shards
+    return [replace(one, canary=job.version) for one in shards] if admitted.ahead else shards
 
 
 def _lease(records: Records) -> str:

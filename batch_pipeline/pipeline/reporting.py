@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from batch_pipeline.model import Shard, ShardState
+from batch_pipeline.model import ShardState
 from batch_pipeline.pipeline import decoding, landing
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -12,12 +12,6 @@ from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.policy.absence import may_be_billed
 from batch_pipeline.stages.bill.report import CostReport, cost_report
 from batch_pipeline.stages.bill.superseded import Beside
-
-_SIMULATED = ("simulated", "facade00-")
-"""In the batch ids of the bundled simulator, so that its answers are never taken for real ones.
-
-Mistral's ids are UUIDs: there it is their beginning.
-"""
 
 
 def report(
@@ -63,7 +57,7 @@ def _made(
             results={one: store.results_file(name, one) for one in partitions},
             outcomes=decoding.outcomes(records, clients, runtime, shards),
             priced=records.prices(runtime.now()),
-            simulated=any(_is_simulated(shard) for shard in shards),
+            simulated=any(shard.simulated for shard in shards),
             targets=[(target.sends_to, target.model) for target in records.job.targets],
             beside=_beside(records, partitions),
         )
@@ -81,7 +75,3 @@ def _beside(records: Records, partitions: Sequence[str]) -> list[Beside]:
                 Beside(seen.batch_id, shard.provider, shard.model, status, done, rows=rows)
             )
     return found
-
-
-def _is_simulated(shard: Shard) -> bool:
-    return shard.batch_id is not None and any(mark in shard.batch_id for mark in _SIMULATED)

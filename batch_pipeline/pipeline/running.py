@@ -14,14 +14,13 @@ from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.pipeline.watching import in_flight
 from batch_pipeline.policy.absence import STAYED_FOR
-from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.policy.lifecycle import MOVING, Step
 
 log = logging.getLogger("batch_pipeline")
 
 Steps = dict[str, tuple[Step, PartitionSummary]]
 Tell = Callable[[Steps], None]
 
-_MOVING = {Step.SUBMIT, Step.COLLECT, Step.RETRY, Step.WAIT}
 _LONGEST_PAUSE = 900.0  # seconds: others may have sent something meanwhile
 _ON_THE_WAY = (
     ShardState.PLANNED,
@@ -54,7 +53,7 @@ def drive(
         steps = of(records, runtime, partitions)
         tell(steps)
         going = {name: at for name, at in steps.items() if name not in stuck}
-        if not any(step in _MOVING for step, _ in going.values()):
+        if not any(step in MOVING for step, _ in going.values()):
             break
         moved = False
         with waited_out():
@@ -97,7 +96,7 @@ def waited_out() -> Iterator[None]:
 
 def _pause(runtime: Runtime, steps: Steps) -> float:
     """Until the next look; longer when all that is waited for is a time that we know."""
-    moving = [summary for step, summary in steps.values() if step in _MOVING]
+    moving = [summary for step, summary in steps.values() if step in MOVING]
     looks = [one.next_look for one in moving if one.next_look is not None]
     if len(looks) < len(moving) or any(in_flight(one) for one in moving):
         return runtime.settings.poll_seconds
@@ -147,7 +146,7 @@ def _at(steps: Steps, wanted: Step) -> list[str]:
 
 def _waits_for_what_is_missed(records: Records, runtime: Runtime, steps: Steps) -> bool:
     """True when all that is on its way was not found, and the next look is not soon."""
-    names = [name for name, (step, _) in steps.items() if step in _MOVING]
+    names = [name for name, (step, _) in steps.items() if step in MOVING]
     states = [*_ON_THE_WAY, ShardState.ENDED]
     waiting = records.ledger.shards(records.job.name, partitions=names, states=states)
     soon = runtime.now() + STAYED_FOR
@@ -157,7 +156,7 @@ def _waits_for_what_is_missed(records: Records, runtime: Runtime, steps: Steps) 
 
 def _stop_at_another_account(records: Records, clients: Clients, steps: Steps) -> None:
     """Waiting is in vain when all that is on its way belongs to a key we do not have."""
-    names = [name for name, (step, _) in steps.items() if step in _MOVING]
+    names = [name for name, (step, _) in steps.items() if step in MOVING]
     waiting = records.ledger.shards(records.job.name, partitions=names, states=_ON_THE_WAY)
     foreign = [
         shard

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 from batch_pipeline.errors import (
@@ -28,21 +28,16 @@ from batch_pipeline.errors import (
     Undecided,
 )
 from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Shard, ShardState
-from batch_pipeline.pipeline import holds, missed, planning, stray_batches
+from batch_pipeline.pipeline import doubt, holds, missed, planning
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime, is_dead
 from batch_pipeline.policy.absence import is_due
-from batch_pipeline.policy.lifecycle import UNSURE, backoff
-from batch_pipeline.providers.protocol import Known
+from batch_pipeline.policy.lifecycle import backoff
 from batch_pipeline.stages.shards.cut import Only, split
-from batch_pipeline.stages.shards.request_names import ids_of
 
 log = logging.getLogger("batch_pipeline")
 
-NO_BATCH = "refused_upload_"
-"""How the ids of batches begin that never were: their lines were refused before the create."""
-_LONGEST_DOUBT = 300.0  # seconds between two looks for a batch that may not exist
 _NAMELESS = (
     "It may have been sent: batches carry no name here, and a listing may hide a new one for a "
     "while (BATCH_PIPELINE_LISTING_LAG_SECONDS). It is sent only when none can be hidden any more."
@@ -80,7 +75,7 @@ def submit(
     Unless somebody asks for it *by_hand*, what a hold stops is left alone.
     """
     if not by_hand:
-        partitions = holds.free(records, partitions)
+        partitions = holds.free(records, runtime, partitions)
     planning.plan(records, clients, runtime, partitions, only=only, by_hand=by_hand)
     return _send(records, clients, runtime, partitions, run_id)
 
@@ -170,30 +165,18 @@ def _begun_before(
     """What became of a sending that an earlier run began; None: surely nothing."""
     since = shard.doubted_at if shard.state is ShardState.IN_DOUBT else None
     try:
-        found = _found(records, clients, runtime, claimed, since=since)
+        found = doubt.found(records, clients, runtime, claimed, since=since)
     except Undecided:  # its own answers will tell
         return "waiting", records.ledger.shard(claimed.shard_id)
     if found is not None:
         return "adopted", _submitted(records, clients, runtime, claimed, found, run_id)
     if shard.state is not ShardState.IN_DOUBT:  # a listing may lag: this look is too early
-        return "waiting", _in_doubt(
+        return "waiting", doubt.in_doubt(
             records, clients, runtime, claimed, "a crash left it open whether it was sent"
         )
-    if _may_hide(clients, runtime, claimed, since):
-        return "waiting", _in_doubt(records, clients, runtime, claimed, _NAMELESS, since=since)
+    if doubt.may_hide(clients, runtime, claimed, since):
+        return "waiting", doubt.in_doubt(records, clients, runtime, claimed, _NAMELESS, since=since)
     return None
-
-
-def _may_hide(clients: Clients, runtime: Runtime, shard: Shard, since: datetime | None) -> bool:
-    """Whether a listing could still be hiding a batch that nothing but the listing would tell of.
-
-    It is asked for by name where it has one; else waited for twice as long as a listing ever
-    lagged, by the provider's clock.
-    """
-    if clients.client(shard.provider).names_batches:
-        return False
-    most = timedelta(seconds=2 * runtime.settings.listing_lag_seconds)
-    return since is None or clients.there(shard.provider) - since < most
 
 
 def _check_whole(records: Records, shard: Shard) -> None:
@@ -207,19 +190,6 @@ def _check_whole(records: Records, shard: Shard) -> None:
         )
 
 
-def _found(
-    records: Records, clients: Clients, runtime: Runtime, shard: Shard, *, since: datetime | None
-) -> Observation | None:
-    """The shard's batch at the provider. While we cannot look, the shard stays in doubt."""
-    try:
-        return _look(records, clients, runtime, shard)
-    except ProviderError as error:
-        _in_doubt(records, clients, runtime, shard, str(error), since=since)
-        if isinstance(error, Refused):  # it refused the look: that says nothing about the shard
-            raise Unavailable(str(error)) from None
-        raise
-
-
 def _after_ambiguous(
     records: Records,
     clients: Clients,
@@ -229,19 +199,12 @@ def _after_ambiguous(
     run_id: str | None,
 ) -> tuple[str, Shard]:
     try:
-        found = _look(records, clients, runtime, shard)
+        found = doubt.look(records, clients, runtime, shard)
     except ProviderError:  # still unclear; the next look is due later
         found = None
     if found is not None:
         return "adopted", _submitted(records, clients, runtime, shard, found, run_id)
-    return "waiting", _in_doubt(records, clients, runtime, shard, str(error))
-
-
-def _look(records: Records, clients: Clients, runtime: Runtime, shard: Shard) -> Observation | None:
-    client, since = clients.client(shard.provider), _begun(clients, runtime, shard)
-    requests = records.store.shard_requests(shard.job, shard.shard_id)
-    known = Known(records.ledger.known_batches(client.account), ids_of(requests).__contains__)
-    return client.find(shard, since=since, known=known)
+    return "waiting", doubt.in_doubt(records, clients, runtime, shard, str(error))
 
 
 def _refused_at_upload(
@@ -258,7 +221,8 @@ def _refused_at_upload(
     """
     log.warning("upload refused", extra={"shard": shard.shard_id, "lines": len(error.lines)})
     refusal = Observation(
-        batch_id=f"{NO_BATCH}{shard.intent}",
+        batch_id=f"refused_upload_{shard.intent}",
+        made=False,
         status=RemoteStatus.FAILED,
         raw_status="upload refused",
         total=shard.requests,
@@ -298,20 +262,6 @@ def _upload_and_create(
     return client.create(shard, lines, file_id=file_id) if ours else None
 
 
-def _begun(clients: Clients, runtime: Runtime, shard: Shard) -> datetime:
-    """When the create can have been at the earliest, by the provider's clock.
-
-    Ours may have been ahead when the shard was planned. A batch with a name is looked for in a
-    longer time than it takes: no other has that name.
-    """
-    client = clients.client(shard.provider)
-    if not clients.tells_time(shard.provider):
-        next(client.observe(since=runtime.now()), None)  # one page, for its date
-    latest = clients.there(shard.provider) - timedelta(seconds=runtime.settings.claim_seconds)
-    begun = min(filter(None, [stray_batches.begun(shard), latest]))
-    return begun - UNSURE if client.names_batches else begun
-
-
 def _submitted(
     records: Records,
     clients: Clients,
@@ -320,12 +270,14 @@ def _submitted(
     observation: Observation,
     run_id: str | None,
 ) -> Shard:
+    client = clients.client(shard.provider)
     is_the_one = records.ledger.submitted(
         shard.shard_id,
         observation=observation,
-        account=clients.client(shard.provider).account,
+        account=client.account,
         run_id=run_id,
         now=runtime.now(),
+        simulated=client.clock.simulated,
     )
     if not is_the_one:
         missed.drop(records, clients, runtime, shard, observation)
@@ -335,32 +287,6 @@ def _submitted(
 def _ids(shard: Shard, observation: Observation, **more: str) -> dict[str, str]:
     ids = {"job": shard.job, "shard": shard.shard_id, "batch": observation.batch_id}
     return {**ids, **more}
-
-
-def _in_doubt(
-    records: Records,
-    clients: Clients,
-    runtime: Runtime,
-    shard: Shard,
-    message: str,
-    *,
-    since: datetime | None = None,
-) -> Shard:
-    """Look again later; *since* is when the doubt began, by the provider's clock, if not now."""
-    there = clients.there(shard.provider)
-    waited = (there - (since or there)).total_seconds()
-    pause = runtime.settings.settle_seconds
-    if not clients.client(shard.provider).names_batches:  # this may take long: look ever less often
-        pause = max(pause, min(waited, _LONGEST_DOUBT))
-    records.ledger.in_doubt(
-        shard.shard_id,
-        message=message,
-        next_look=runtime.now() + timedelta(seconds=pause),
-        now=runtime.now(),
-        owner=runtime.owner,
-        since=since or there,
-    )
-    return records.ledger.shard(shard.shard_id)
 
 
 def _requeue(records: Records, runtime: Runtime, shard: Shard, error: ProviderError) -> None:

@@ -33,7 +33,7 @@ def of(
                 "rejected": summary.counts.rejected,
                 "retryable": summary.counts.retryable,
                 "unanswered": summary.counts.unanswered,
-                "held": summary.counts.held,
+                "held": summary.held,
                 "holds": [hold.kind.value for hold in summary.holds],
                 "deferred": summary.counts.deferred,
                 "results_until": summary.results_until,

@@ -56,6 +56,7 @@ def settle(
             account=client.account,
             run_id=shard.run_id,
             now=runtime.now(),
+            simulated=client.clock.simulated,
         )
         extra = {"job": shard.job, "shard": shard.shard_id, "batch": seen.batch_id, "own": own}
         log.warning("a batch that nobody knew of", extra=extra)

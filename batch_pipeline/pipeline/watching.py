@@ -20,7 +20,7 @@ from batch_pipeline.pipeline import holds, landing, missed, stray_batches
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
-from batch_pipeline.pipeline.sending import NO_BATCH, one_line_too_large
+from batch_pipeline.pipeline.sending import one_line_too_large
 from batch_pipeline.policy.absence import WARY
 from batch_pipeline.policy.clocks import CLOCKS_DIFFER, clock_is_off, known_time
 from batch_pipeline.policy.lifecycle import (
@@ -168,7 +168,7 @@ def steps(records: Records, runtime: Runtime) -> dict[str, tuple[Step, Partition
     if any(summary.counts.deferred for summary in summaries):
         canaries = records.ledger.canaries.out(records.job.name)
         summaries = [replace(summary, canaries=canaries) for summary in summaries]
-    held = holds.by_partition(records)
+    held = holds.by_partition(records, runtime)
     if held:
         summaries = [
             replace(one, holds=(*held.get("", ()), *held.get(one.counts.partition, ())))
@@ -250,13 +250,12 @@ def _start(shard: Shard) -> datetime | None:
 def _alone(
     records: Records, clients: Clients, runtime: Runtime, shard: Shard
 ) -> Observation | None:
-    batch_id = str(shard.batch_id)
-    if batch_id.startswith(NO_BATCH):  # a crash came between the refusal and its end
+    if shard.remote is not None and not shard.remote.made:  # a crash came before its end
         return shard.remote
     if shard.missed is Missed.BATCH and missed.is_waited_for(runtime, shard):
         return None
     try:
-        return clients.client(shard.provider).retrieve(batch_id)
+        return clients.client(shard.provider).retrieve(str(shard.batch_id))
     except NotFound as error:
         made = shard.remote.created_at if shard.remote is not None else shard.submitted_at
         if made is None or clients.there(shard.provider) - made > _MARGIN:

@@ -7,9 +7,6 @@ from enum import StrEnum
 
 from batch_pipeline.model import IN_FLIGHT, CanaryRecord, CanaryVerdict, ShardState
 
-HELD = "canary"
-"""How the reason of a hold by a canary begins."""
-
 
 class Gate(StrEnum):
     """What may be sent of a request content now."""

@@ -20,7 +20,7 @@ def promised(
     Where one file has all rows, every count is of it. Else only the counts of a batch that
     completed are kept: a cancel was seen to leave fewer lines than it had counted.
     """
-    if observation.error_file_id == "" and source == "output":
+    if observation.one_file and source == "output":
         return min(observation.completed + observation.failed, requests)
     if observation.status is not RemoteStatus.COMPLETED:
         return None

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from batch_pipeline.model import (
+    BY_ANSWERS,
     TERMINAL,
     Observation,
     PartitionSummary,
@@ -47,6 +48,10 @@ class Step(StrEnum):
     DONE = "done"
 
 
+MOVING = frozenset({Step.SUBMIT, Step.COLLECT, Step.RETRY, Step.WAIT})
+"""Steps that are followed by another without a person."""
+
+
 class Verdict(StrEnum):
     """What a look at a batch means for its shard."""
 
@@ -84,13 +89,14 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
 
 
 def _is_held(summary: PartitionSummary) -> bool:
-    return summary.counts.held is not None or bool(summary.holds)
+    return bool(summary.holds)
 
 
 def _is_stopped(summary: PartitionSummary) -> bool:
     """True when a hold of the job keeps something of this very partition from going on."""
-    own = any(hold.partition for hold in summary.holds)
-    return own or bool(summary.holds and summary.counts.retryable)
+    stops = [hold for hold in summary.holds if hold.kind in BY_ANSWERS]
+    own = any(hold.partition for hold in stops)
+    return own or bool(stops and summary.counts.retryable)
 
 
 def _is_due(due: datetime | None, *, now: datetime) -> bool:
@@ -185,6 +191,8 @@ def _files_still_to_come(observation: Observation) -> bool:
     if observation.status is RemoteStatus.FAILED and not observation.completed:  # no row ran
         return False
     missing_output = observation.completed > 0 and observation.output_file_id is None
+    if observation.one_file:
+        return missing_output
     missing_errors = observation.failed > 0 and observation.error_file_id is None
     neither = observation.output_file_id is None and observation.error_file_id is None
     return missing_output or missing_errors or (observation.total > 0 and neither)

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     import httpx2  # takes a moment, and whoever made a client has it
 
 
+_SIMULATED = "x-simulated-by"
+
+
 @dataclass(slots=True)
 class Clock:
     """Set by every answer; runs on between them. Threads may share it."""
 
     running: Callable[[], float] = time.monotonic
+    simulated: bool = False
+    """True once an answer said that it is the bundled simulator's."""
     _heard: tuple[datetime, float] | None = field(default=None)
 
     def now(self) -> datetime | None:
@@ -36,6 +41,7 @@ class Clock:
 
     def hear(self, headers: Mapping[str, str]) -> None:
         """Set the clock by an answer's headers; one without a date leaves it as it is."""
+        self.simulated = self.simulated or _SIMULATED in headers
         try:
             said = parsedate_to_datetime(headers.get("date", ""))
         except (TypeError, ValueError):

@@ -111,6 +111,7 @@ class Door:
             fired = fired or refused.fault
         milliseconds = int(1000 * (time.perf_counter() - started)) + 1
         headers = self._face.headers(request_id, milliseconds)
+        headers["x-simulated-by"] = "batch-pipeline-simulator"  # nobody takes it for a real one
         headers["date"] = formatdate(self._told_time(operation, subject), usegmt=True)
         answer = _Answer(reply, headers, fault)
         self._log(request, operation, answer, fired)

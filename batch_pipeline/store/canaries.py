@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
@@ -11,8 +10,7 @@ from sqlalchemy import and_, func, select, update
 from batch_pipeline.model import IN_FLIGHT, CanaryRecord, ShardState
 from batch_pipeline.store import moves
 from batch_pipeline.store.database import Database
-from batch_pipeline.store.queries import chunks
-from batch_pipeline.store.tables import canaries, partitions, shards
+from batch_pipeline.store.tables import canaries, shards
 
 
 class Canaries:
@@ -45,12 +43,3 @@ class Canaries:
         with self._database.reading() as connection:
             rows = connection.execute(query.group_by(shards.c.state)).all()
         return {row.state: row.number for row in rows}
-
-    def defer(self, job: str, rows: Mapping[str, int], *, now: datetime) -> None:
-        """Note how many rows of each partition wait for a canary; 0 when none does any more."""
-        with self._database.writing() as connection:
-            moves.touch_partitions(connection, [(job, name) for name in rows], now=now)
-            for number in sorted(set(rows.values())):
-                for some in chunks([name for name, count in rows.items() if count == number]):
-                    these = and_(partitions.c.job == job, partitions.c.partition.in_(some))
-                    connection.execute(update(partitions).where(these).values(deferred=number))

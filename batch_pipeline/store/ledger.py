@@ -138,6 +138,7 @@ class Ledger:
         account: str,
         run_id: str | None,
         now: datetime,
+        simulated: bool = False,
     ) -> bool:
         """Record the batch that exists; True if it is (or already was) the shard's own.
 
@@ -151,7 +152,13 @@ class Ledger:
                 connection, shard, observation, account=account, run_id=run_id, now=now
             )
             moved = moves.move(
-                connection, [shard_id], moves.SUBMITTED, now=now, submitted_at=now, **own
+                connection,
+                [shard_id],
+                moves.SUBMITTED,
+                now=now,
+                submitted_at=now,
+                simulated=simulated,
+                **own,
             )
             return moved == 1 or (shard.account, shard.batch_id) == (account, observation.batch_id)
 
@@ -338,12 +345,6 @@ class Ledger:
                 .values(values)
             )
             return written.rowcount == 1
-
-    def hold(self, job: str, names: Collection[str], *, reason: str | None, now: datetime) -> None:
-        """Note why nothing of these partitions is sent by itself; None sets them free again."""
-        with self._database.writing() as connection:
-            moves.touch_partitions(connection, [(job, name) for name in names], now=now)
-            moves.hold(connection, job, names, reason)
 
     def partition(self, job: str, partition: str) -> PartitionCounts:
         """The counts of a partition; the noun's defaults before its first request table."""

@@ -135,13 +135,6 @@ def touch_partitions(
     insert_absent(connection, partitions, rows)
 
 
-def hold(connection: Connection, job: str, names: Collection[str], reason: str | None) -> None:
-    """Write or clear the reason why partitions are not sent."""
-    for some in chunks(names):
-        these = and_(partitions.c.job == job, partitions.c.partition.in_(some))
-        connection.execute(update(partitions).where(these).values(held=reason))
-
-
 def count_collection(
     connection: Connection,
     shard_id: str,

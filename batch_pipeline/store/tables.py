@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -26,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 
 from batch_pipeline.model import CanaryVerdict, HoldKind, Missed, RemoteStatus, ShardState
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -97,6 +98,7 @@ shards = Table(
     Column("digest", String(64), nullable=False),
     Column("options", JSON, nullable=False),
     Column("canary", String(64)),
+    Column("simulated", Boolean, nullable=False, default=False),
     Column("state", _word(ShardState), nullable=False),
     Column("account", _ID),
     Column("intent", _ID),
@@ -151,6 +153,8 @@ batches = Table(
     Column("input_file_id", _ID),
     Column("output_file_id", _ID),
     Column("error_file_id", _ID),
+    Column("one_file", Boolean, nullable=False, default=False),
+    Column("made", Boolean, nullable=False, default=True),
     Column("problems", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
     Column("usage", JSON(none_as_null=True)),
@@ -175,7 +179,6 @@ partitions = Table(
     Column("failed", BigInteger, nullable=False, default=0),
     Column("retryable", BigInteger, nullable=False, default=0),
     Column("unanswered", BigInteger, nullable=False, default=0),
-    Column("held", Text),
     Column("deferred", BigInteger, nullable=False, default=0),
     Column("collected", BigInteger, nullable=False, default=0),
     Column("landed", BigInteger, nullable=False, default=-1),
@@ -212,6 +215,7 @@ holds = Table(
     Column("kind", _word(HoldKind), primary_key=True),
     Column("reason", Text, nullable=False),
     Column("since", UtcTime, nullable=False),
+    Column("until", UtcTime),
 )
 
 UPGRADES = {
@@ -235,6 +239,37 @@ UPGRADES = {
         SET missed = 'batch', missed_since = updated_at, looks = 1, look_at = updated_at
         WHERE state = 'failed' AND batch_id IS NOT NULL
         """,
+    ),
+    3: (
+        # what version 3 called so, for ledgers that come from before it
+        """
+        CREATE TABLE IF NOT EXISTS holds (
+            job VARCHAR(255) NOT NULL, partition VARCHAR(255) NOT NULL, kind VARCHAR(16) NOT NULL,
+            reason TEXT NOT NULL, since {time} NOT NULL, PRIMARY KEY (job, partition, kind)
+        )
+        """,
+        "ALTER TABLE holds ADD COLUMN until {time}",
+        # one text was a person's hold or a canary's, told apart by how it began
+        """
+        INSERT INTO holds (job, partition, kind, reason, since)
+        SELECT job, partition, CASE WHEN held LIKE 'canary: %' THEN 'canary' ELSE 'person' END,
+            held, updated_at
+        FROM partitions WHERE held IS NOT NULL
+        """,
+        "ALTER TABLE partitions DROP COLUMN held",
+        # what ids and empty names said has columns of its own
+        "ALTER TABLE shards ADD COLUMN simulated BOOLEAN NOT NULL DEFAULT FALSE",
+        """
+        UPDATE shards SET simulated = TRUE
+        WHERE batch_id LIKE '%simulated%' OR batch_id LIKE 'facade00-%'
+        """,
+        "ALTER TABLE batches ADD COLUMN one_file BOOLEAN NOT NULL DEFAULT FALSE",
+        """
+        UPDATE batches SET one_file = TRUE, error_file_id = NULL, input_file_id = NULL
+        WHERE error_file_id = ''
+        """,
+        "ALTER TABLE batches ADD COLUMN made BOOLEAN NOT NULL DEFAULT TRUE",
+        "UPDATE batches SET made = FALSE WHERE batch_id LIKE 'refused_upload_%'",
     ),
 }
 """What brings a ledger of that version to the next one; new tables are made besides."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from markdown_it import MarkdownIt
 
-from batch_pipeline.model import PartitionCounts, PartitionSummary
+from batch_pipeline.model import Hold, HoldKind, PartitionCounts, PartitionSummary
 from batch_pipeline.orchestration import checks, describing, metadata, progress
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.orchestration.location import location
@@ -151,8 +152,10 @@ def test_what_a_job_file_says_is_text_on_the_pages_too(world: World, hostile: st
 
 
 def test_a_tick_says_what_a_provider_said_on_one_line() -> None:
-    counts = PartitionCounts("moods", ONE, requests=1, held="[/]\x1b[31m\nred")
-    steps = {ONE: (Step.BLOCKED, PartitionSummary(counts))}
+    now = datetime(2026, 8, 1, tzinfo=UTC)
+    hold = Hold("moods", ONE, HoldKind.PERSON, "[/]\x1b[31m\nred", now)
+    counts = PartitionCounts("moods", ONE, requests=1)
+    steps = {ONE: (Step.BLOCKED, PartitionSummary(counts, holds=(hold,)))}
     assert progress.standing(steps) == "1 blocked. Blocked: [/]\\x1b[31m\\nred"
     held = metadata.of_progress(*steps[ONE])["held"].value
     assert "\x1b" not in str(held)

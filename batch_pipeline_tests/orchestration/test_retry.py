@@ -119,7 +119,7 @@ def test_what_a_person_cancelled_is_not_sent_by_a_retry_of_its_neighbours(world:
         assert [request.tags["dagster/partition"] for request in asked] == [ONE, THREE]
         place.finish()
         assert len(failures(place, TWO)) == 3
-        assert place.summary(TWO).counts.held
+        assert place.summary(TWO).held
 
 
 def test_rows_of_a_batch_that_is_gone_are_sent_again_only_when_a_person_says_lost(

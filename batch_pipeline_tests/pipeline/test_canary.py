@@ -64,7 +64,7 @@ def test_too_many_failures_hold_the_rest_with_the_reason_until_somebody_releases
     world.sim.faults(REFUSED)
     steps = world.run(careful(world))
     assert {step for step, _ in steps.values()} == {Step.BLOCKED}
-    held = steps[SECOND][1].counts.held
+    held = steps[SECOND][1].held
     assert held is not None
     assert "2 of the first 2 requests failed (2 refused), more than 20%" in held
     assert "batch-pipeline release moods" in held

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from batch_pipeline.errors import StoreError
+from batch_pipeline.model import Hold, HoldKind
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.whole_files import written_aside
 from batch_pipeline_tests.world import DAYS, World, made
@@ -100,9 +101,10 @@ def test_a_store_that_may_only_be_read_shows_status_and_report(shared: World) ->
 
 def test_a_ledger_that_somebody_writes_to_can_be_read_meanwhile(shared: World) -> None:
     with shared.open() as writing:
-        writing.records.ledger.hold("moods", [DAY], reason="a person", now=shared.now())
+        hold = Hold("moods", DAY, HoldKind.PERSON, "a person", shared.now())
+        writing.records.ledger.holds.put("moods", [hold])
         with reading(shared) as shell:
-            assert shell.steps()[DAY][1].counts.held == "a person"
+            assert shell.steps()[DAY][1].held == "a person"
 
 
 def test_a_log_that_cannot_be_read_without_writing_is_an_error_that_says_so(shared: World) -> None:

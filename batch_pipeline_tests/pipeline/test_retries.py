@@ -99,8 +99,8 @@ def test_after_a_cancel_nothing_is_sent_until_a_person_asks(world: World) -> Non
     with world.open() as shell:
         shell.cancel([DAY])
         assert shell.follow([DAY])[DAY][0] is Step.DONE  # finished rows are fetched
-        counts = shell.steps()[DAY][1].counts
-        assert (counts.held, counts.retryable) == ("cancelled by a person", 3)
+        summary = shell.steps()[DAY][1]
+        assert (summary.held, summary.counts.retryable) == ("cancelled by a person", 3)
     assert len(world.batches) == 1
     assert world.run()[DAY][1].counts.succeeded == 5
     assert sorted(world.sim.submissions().values()) == [1, 1, 2, 2, 2]

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from batch_pipeline.model import (
     CanaryRecord,
     CanaryVerdict,
+    Hold,
+    HoldKind,
     PartitionCounts,
     PartitionSummary,
     ShardState,
@@ -84,7 +86,7 @@ def test_rows_behind_a_canary_wait_for_it_and_then_are_sent() -> None:
 
 
 def test_rows_behind_a_canary_need_a_person_when_it_failed_or_cannot_be_sent() -> None:
-    held = PartitionCounts("j", "p", requests=10, digest="d", deferred=7, held="canary: bad")
-    assert next_step(PartitionSummary(held), now=NOW) is Step.BLOCKED
+    hold = Hold("j", "p", HoldKind.CANARY, "canary: bad", NOW)
+    assert next_step(PartitionSummary(COUNTS, holds=(hold,)), now=NOW) is Step.BLOCKED
     stuck = PartitionSummary(COUNTS, canaries={ShardState.FAILED: 1})
     assert next_step(stuck, now=NOW) is Step.BLOCKED

@@ -27,7 +27,7 @@ def test_a_batch_that_was_stopped_promises_nothing_unless_one_file_has_every_row
 ) -> None:
     seen = replace(SEEN, status=status)
     assert promised(seen, "output", requests=6) is None
-    assert promised(replace(seen, error_file_id=""), "output", requests=6) == 6
+    assert promised(replace(seen, one_file=True), "output", requests=6) == 6
 
 
 def test_looks_grow_apart_and_end() -> None:

@@ -13,6 +13,8 @@ from batch_pipeline.model import (
     TERMINAL,
     BatchProblem,
     Fault,
+    Hold,
+    HoldKind,
     Observation,
     PartitionCounts,
     PartitionSummary,
@@ -98,17 +100,21 @@ def test_failed_rows_go_again_once_everything_has_landed() -> None:
     assert next_step(summary(replace(failures, retryable=0)), now=NOW) is Step.DONE
 
 
+def held(of: PartitionSummary) -> PartitionSummary:
+    return replace(of, holds=(Hold("j", "p", HoldKind.PERSON, "cancelled by a person", NOW),))
+
+
 def test_what_a_person_cancelled_is_not_sent_again_by_itself() -> None:
-    held = replace(LANDED, failed=2, retryable=2, held="cancelled by a person")
-    assert next_step(summary(held), now=NOW) is Step.DONE
-    assert next_step(summary(held, ended=1), now=NOW) is Step.COLLECT
-    assert next_step(summary(held, in_doubt=1, submitted=1, due=NOW), now=NOW) is Step.WAIT
+    failed = replace(LANDED, failed=2, retryable=2)
+    assert next_step(held(summary(failed)), now=NOW) is Step.DONE
+    assert next_step(held(summary(failed, ended=1)), now=NOW) is Step.COLLECT
+    unclear = held(summary(failed, in_doubt=1, submitted=1, due=NOW))
+    assert next_step(unclear, now=NOW) is Step.WAIT
 
 
 @pytest.mark.parametrize("state", ["planned", "submitting", "in_doubt"])
 def test_what_was_on_its_way_when_a_person_cancelled_waits_for_a_person(state: str) -> None:
-    held = replace(BUILT, held="cancelled by a person")
-    assert next_step(summary(held, due=NOW, **{state: 1}), now=NOW) is Step.BLOCKED
+    assert next_step(held(summary(BUILT, due=NOW, **{state: 1})), now=NOW) is Step.BLOCKED
 
 
 def test_a_partition_that_was_never_built_asks_for_nothing() -> None:

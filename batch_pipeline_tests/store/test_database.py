@@ -13,7 +13,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.schema import CreateTable
 
 from batch_pipeline.errors import StoreError
-from batch_pipeline.model import Missed
+from batch_pipeline.model import Hold, HoldKind, Missed
 from batch_pipeline.store import database
 from batch_pipeline.store.database import Database
 from batch_pipeline.store.ledger import Ledger
@@ -55,11 +55,55 @@ def test_a_ledger_of_another_version_is_refused_with_what_to_do(
         Ledger.open(url)
 
 
+SINCE_VERSION_3 = (("shards", "simulated"), ("batches", "one_file"), ("batches", "made"))
 SINCE_VERSION_2 = (
     ("batches", "failed_as"),
     ("accounts", "skew_seconds"),
     *(("shards", name) for name in ("missed", "missed_since", "looks", "look_at", "doubted_at")),
 )
+
+
+def back_to_version_3(old: sqlite3.Connection) -> None:
+    old.execute("ALTER TABLE holds DROP COLUMN until")
+    old.execute("ALTER TABLE partitions ADD COLUMN held TEXT")
+    for table, column in SINCE_VERSION_3:
+        old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    old.execute("UPDATE meta SET schema_version = 3")
+
+
+def test_what_version_3_said_in_texts_and_ids_is_typed_and_nothing_is_lost(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ids = ["batch_simulated1", "facade00-2", "batch_3", "refused_upload_4"]
+    breaker = Hold(JOB, "p1", HoldKind.BREAKER, "two batches", NOON)
+    with Ledger.open(url) as first:
+        for number, batch_id in enumerate(ids):
+            shard_id = f"s{number}"
+            first.plan([make_shard(shard_id, partitions={f"p{number}": 1})], now=NOON)
+            seen = make_observation(batch_id)
+            first.submitted(shard_id, observation=seen, account=ACCOUNT, run_id=None, now=NOON)
+        first.holds.put(JOB, [breaker])
+    with sqlite3.connect(tmp_path / "ledger.db") as old:
+        back_to_version_3(old)
+        old.execute("UPDATE partitions SET held = 'cancelled by a person' WHERE partition = 'p1'")
+        old.execute("UPDATE partitions SET held = 'canary: 2 of 2' WHERE partition = 'p2'")
+        old.execute("UPDATE batches SET error_file_id = '' WHERE batch_id = 'batch_3'")
+    with Ledger.open(url) as upgraded:
+        found = [(one.partition, one.kind, one.reason) for one in upgraded.holds.standing(JOB)]
+        assert found == [
+            ("p1", HoldKind.BREAKER, "two batches"),
+            ("p1", HoldKind.PERSON, "cancelled by a person"),
+            ("p2", HoldKind.CANARY, "canary: 2 of 2"),
+        ]
+        shards = upgraded.shards(JOB)
+        assert [shard.simulated for shard in shards] == [True, True, False, False]
+        seen_of = [shard.remote for shard in shards if shard.remote is not None]
+        assert [(seen.made, seen.one_file) for seen in seen_of] == [
+            (True, False),
+            (True, False),
+            (True, True),
+            (False, False),
+        ]
+        assert [seen.error_file_id for seen in seen_of] == [None] * 4
 
 
 def test_a_shard_that_version_2_gave_up_is_looked_at_again(tmp_path: Path) -> None:
@@ -72,6 +116,8 @@ def test_a_shard_that_version_2_gave_up_is_looked_at_again(tmp_path: Path) -> No
         first.failed("s1", message="results are lost", now=NOON)
         first.failed("s2", message="a line is too large", now=NOON)
     with sqlite3.connect(tmp_path / "ledger.db") as old:
+        back_to_version_3(old)
+        old.execute("DROP TABLE holds")
         for table, column in SINCE_VERSION_2:
             old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         old.execute("UPDATE meta SET schema_version = 2")
@@ -88,6 +134,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_all(tmp_p
     with Ledger.open(url) as first:
         first.plan([make_shard()], now=NOON)
     with sqlite3.connect(tmp_path / "ledger.db") as old:
+        back_to_version_3(old)
         old.execute("DROP TABLE canaries")
         old.execute("DROP TABLE holds")
         for table, column in (

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
 from batch_pipeline.model import (
     BatchProblem,
+    Hold,
+    HoldKind,
     PartitionCounts,
     RemoteStatus,
     ShardState,
@@ -181,13 +184,48 @@ def test_a_partition_keeps_what_was_built_and_what_landed(ledger: Ledger) -> Non
     )
 
 
+def hold(partition: str, kind: HoldKind, *, until: datetime | None = None) -> Hold:
+    return Hold(JOB, partition, kind, f"for {kind.value}'s sake", later(2), until)
+
+
 def test_a_held_partition_says_why_until_it_is_set_free(ledger: Ledger) -> None:
     built(ledger)
-    ledger.hold(JOB, ["p1", "new"], reason="cancelled by a person", now=later(2))
-    assert [one.held for one in ledger.partitions(JOB)] == ["cancelled by a person"] * 2
-    ledger.hold(JOB, ["p1"], reason=None, now=later(3))
-    assert ledger.partition(JOB, "p1").held is None
-    assert ledger.summary(JOB)[0].counts.held == "cancelled by a person"
+    held = [hold(name, HoldKind.PERSON) for name in ("new", "p1")]
+    ledger.holds.put(JOB, held)
+    assert ledger.holds.standing(JOB) == held
+    assert [one.partition for one in ledger.partitions(JOB)] == ["new", "p1"]
+    assert ledger.holds.lift(JOB, {HoldKind.PERSON}, partitions=["p1"]) == held[1:]
+    assert ledger.holds.standing(JOB) == held[:1]
+
+
+def test_holds_of_several_kinds_stand_at_once_and_to_lift_one_leaves_the_others(
+    ledger: Ledger,
+) -> None:
+    kinds = [HoldKind.BREAKER, HoldKind.CANARY, HoldKind.PERSON]
+    for kind in kinds:
+        ledger.holds.put(JOB, [hold("p1", kind)])
+    for kind in (HoldKind.CANARY, HoldKind.BREAKER):
+        ledger.holds.lift(JOB, {kind})
+        kinds.remove(kind)
+        assert [one.kind for one in ledger.holds.standing(JOB)] == kinds
+
+
+def test_a_hold_with_an_end_stands_until_then(ledger: Ledger) -> None:
+    ends = hold("p1", HoldKind.PERSON, until=later(5))
+    ledger.holds.put(JOB, [ends])
+    assert ledger.holds.standing(JOB, now=later(4)) == [ends]
+    assert ledger.holds.standing(JOB, now=later(5)) == []
+
+
+def test_what_gates_say_is_written_at_once_and_touches_no_other_hold(ledger: Ledger) -> None:
+    ledger.holds.put(JOB, [hold("p1", HoldKind.PERSON), hold("p2", HoldKind.CANARY)])
+    kept = [hold("p1", HoldKind.CANARY), hold("p1", HoldKind.PERSON)]
+    theirs = {HoldKind.CANARY}
+    ledger.holds.admitted(JOB, {"p1": 3, "p2": 0}, kept[:1], kinds=theirs, now=later(3))
+    assert ledger.holds.standing(JOB) == kept
+    assert [one.deferred for one in ledger.partitions(JOB)] == [3, 0]
+    ledger.holds.admitted(JOB, {"p1": 0}, [], kinds=theirs, now=later(4))
+    assert ledger.holds.standing(JOB) == kept[1:]
 
 
 def test_building_the_same_table_again_leaves_the_results_fresh(ledger: Ledger) -> None:

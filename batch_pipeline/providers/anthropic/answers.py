@@ -72,9 +72,8 @@ def observation(batch: Batch) -> Observation:
         ended_at=ended,
         expires_at=expires,
         results_until=made + _KEPT if over and made is not None else None,
-        input_file_id="",
         output_file_id=batch.id if over else None,
-        error_file_id="",
+        one_file=True,
     )
 
 

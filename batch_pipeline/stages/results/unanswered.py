@@ -54,7 +54,7 @@ class Absence:
 def absence(observation: Observation | None) -> Absence:
     """How to read a request that is in neither file of the observed batch."""
     status = None if observation is None else observation.status
-    if observation is not None and observation.error_file_id == "":  # it names every row
+    if observation is not None and observation.one_file:  # it names every row
         return Absence(_MISSING, {})
     match status:
         case RemoteStatus.EXPIRED:

@@ -65,7 +65,7 @@ def test_a_shard_goes_out_runs_and_comes_back_whole(
     assert (made.status, made.raw_status) == (RemoteStatus.RUNNING, "in_progress")
     assert (made.total, made.completed, made.failed) == (3, 0, 0)
     assert made.expires_at == made.created_at + timedelta(hours=24)
-    assert (made.input_file_id, made.output_file_id, made.error_file_id) == ("", None, "")
+    assert (made.output_file_id, made.error_file_id, made.one_file) == (None, None, True)
     sim.advance(60)
     done = client.retrieve(made.batch_id)
     assert (done.status, done.total, done.completed) == (RemoteStatus.COMPLETED, 3, 3)
