@@ -55,17 +55,13 @@ _Opened: TypeAlias = "Callable[[], AbstractContextManager[httpx2.Response]]"
 
 
 class Errors(Protocol):
-    """A provider's `errors.py`: what its SDK raises, and what that means."""
+    """A provider's `errors.py`: what its SDK raises, and what that means.
 
-    @property
-    def FAILURES(self) -> tuple[type[Exception], ...]:  # noqa: N802 - a module's constant
-        """What a call can raise: the SDK's errors, and the transport's."""
-        ...
+    OTHER_SHAPE is what to call an answer that is none of the provider's.
+    """
 
-    @property
-    def OTHER_SHAPE(self) -> str:  # noqa: N802 - a module's constant
-        """What to call an answer that is none of the provider's."""
-        ...
+    FAILURES: tuple[type[Exception], ...]
+    OTHER_SHAPE: str
 
     def said(self, error: Exception, scrub: Callable[[str], str]) -> Said:
         """Read one of FAILURES."""
@@ -129,22 +125,16 @@ def landing(into: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def readable_error(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a StoreError that names *path*."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{path}: {error.strerror or error}. Nothing is lost at the provider: put the disk "
-            "right and run the step again."
-        ) from error
-
-
-@contextmanager
 def opened(lines: Path) -> Iterator[BinaryIO]:
     """The file from its first byte; StoreError when it cannot be read."""
-    with readable_error(lines), lines.open("rb") as handle:
-        yield handle
+    try:
+        with lines.open("rb") as handle:
+            yield handle
+    except OSError as error:
+        raise StoreError(
+            f"{lines}: {error.strerror or error}. Nothing is lost at the provider: put the disk "
+            "right and run the step again."
+        ) from error
 
 
 def silence(seconds: float) -> httpx2.Timeout:
@@ -170,22 +160,16 @@ def key_in(env: Mapping[str, str], variable: str, name: str) -> str:
     return key
 
 
-def base_url_in(
-    env: Mapping[str, str], variable: str, *, default: str, title: str, such_as: str
-) -> str:
+def base_url_in(env: Mapping[str, str], variable: str, default: str, *, title: str) -> str:
     """The URL in *variable*, or the provider's own; UsageError when it is no URL."""
     url = (env.get(variable) or "").strip() or default
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
+        path = "/v1" if default.endswith("/v1") else ", without /v1"
         raise UsageError(
             f"{variable} is not an http(s) URL. Leave it unset for {title} itself, or give one "
-            f"such as {such_as}."
+            f"such as http://127.0.0.1:8000{path}."
         )
     return url
-
-
-def digest_of(*whose: str | None) -> str:
-    """A short hash of a key and of all that says where it goes."""
-    return hashlib.sha256("\x1f".join(part or "" for part in whose).encode()).hexdigest()[:16]
 
 
 def carried_by(shard: Shard) -> dict[str, str]:
@@ -206,23 +190,26 @@ def carried_by(shard: Shard) -> dict[str, str]:
 class Caller:
     """One account's calls; *voice* says whose, *errors* what its SDK's failures mean.
 
-    Calls that cost nothing are repeated with patience; one that costs money never is.
+    An account is a key at a URL, and *whose* else it is. Calls that cost nothing are repeated with
+    patience; one that costs money never is.
     """
 
     def __init__(
         self,
         voice: Voice,
         errors: Errors,
-        *,
-        key: str,
-        host: str,
-        account: str,
         patience: Patience,
+        key: str,
+        url: str,
+        *whose: str | None,
     ) -> None:
-        self.voice, self.host, self.account = voice, host, account
-        self.patience = patience
-        self._errors = errors
+        self.voice, self.patience = voice, patience
+        self.clock = Clock()
         self.scrub = scrubber(key)
+        self.host = urlsplit(url).hostname or ""
+        parts = "\x1f".join(part or "" for part in (key, url, *whose))
+        self.account = hashlib.sha256(parts.encode()).hexdigest()[:16]
+        self._errors = errors
 
     def ask(
         self,

@@ -23,11 +23,9 @@ from batch_pipeline.providers.calling import (
     LONG_SILENCE,
     PIECE,
     Caller,
-    Clock,
     Keyed,
     base_url_in,
     certificates,
-    digest_of,
     key_in,
     opened,
     silence,
@@ -67,8 +65,6 @@ class AnthropicClient(Keyed):
         if workspace is not None:
             headers["anthropic-workspace-id"] = workspace
         http = anthropic.DefaultHttpxClient(verify=certificates(), follow_redirects=False)
-        self.clock = Clock()
-        self.clock.listen(http)
         self._sdk = anthropic.Anthropic(
             api_key=key,
             base_url=base_url,
@@ -78,15 +74,10 @@ class AnthropicClient(Keyed):
             http_client=http,
         )
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
-        self.account = digest_of(key, str(self._sdk.base_url), workspace)
-        self._calls = Caller(
-            errors.VOICE,
-            errors,
-            key=key,
-            host=self._sdk.base_url.host,
-            account=self.account,
-            patience=patience,
-        )
+        url = str(self._sdk.base_url)
+        self._calls = Caller(errors.VOICE, errors, patience, key, url, workspace)
+        self.account, self.clock = self._calls.account, self._calls.clock
+        self.clock.listen(http)
 
     @classmethod
     def from_env(
@@ -98,13 +89,7 @@ class AnthropicClient(Keyed):
         """
         return cls(
             key_in(env, "ANTHROPIC_API_KEY", "anthropic"),
-            base_url=base_url_in(
-                env,
-                "ANTHROPIC_BASE_URL",
-                default=BASE_URL,
-                title="Anthropic",
-                such_as="http://127.0.0.1:8000, without /v1",
-            ),
+            base_url=base_url_in(env, "ANTHROPIC_BASE_URL", BASE_URL, title="Anthropic"),
             workspace=env.get("ANTHROPIC_WORKSPACE_ID") or None,
             patience=patience,
         )

@@ -12,7 +12,10 @@ from batch_pipeline.errors import ProviderError, Refused
 from batch_pipeline.providers.anthropic.facts import CREDIT
 from batch_pipeline.providers.failed_calls import Said, Voice, answered, certain_no, unanswered
 
-FAILURES = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError)
+FAILURES: tuple[type[Exception], ...] = (
+    *(anthropic.AnthropicError, httpx2.HTTPError),
+    *(httpx2.StreamError, ssl.SSLError),
+)
 """What a call can raise: the SDK's errors, and the raw transport's while a body is streamed."""
 
 OTHER_SHAPE = "an answer that is not Anthropic's"

@@ -8,7 +8,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
 
 import httpx2
 from mistralai.client import Mistral
@@ -23,12 +22,10 @@ from batch_pipeline.providers.calling import (
     CONNECT_SECONDS,
     LONG_SILENCE,
     Caller,
-    Clock,
     Keyed,
     base_url_in,
     carried_by,
     certificates,
-    digest_of,
     key_in,
     opened,
 )
@@ -65,8 +62,6 @@ class MistralClient(Keyed):
             verify=certificates(),
             event_hooks={"request": [_connect_soon], "response": [_read_refusal]},
         )
-        self.clock = Clock()
-        self.clock.listen(self._http)
         weakref.finalize(self, self._http.close)  # the SDK closes only what it made itself
         sdk = Mistral(
             api_key=key,
@@ -79,15 +74,9 @@ class MistralClient(Keyed):
             debug_logger=_Quiet(),
         )
         self._sdk, self._files, self._jobs = sdk, sdk.files, sdk.batch.jobs
-        self.account = digest_of(key, base_url.rstrip("/"))
-        self._calls = Caller(
-            errors.VOICE,
-            errors,
-            key=key,
-            host=urlsplit(base_url).hostname or "",
-            account=self.account,
-            patience=patience,
-        )
+        self._calls = Caller(errors.VOICE, errors, patience, key, base_url.rstrip("/"))
+        self.account, self.clock = self._calls.account, self._calls.clock
+        self.clock.listen(self._http)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, patience: Patience | None = None) -> MistralClient:
@@ -97,13 +86,7 @@ class MistralClient(Keyed):
         """
         return cls(
             key_in(env, "MISTRAL_API_KEY", "mistral"),
-            base_url=base_url_in(
-                env,
-                "MISTRAL_BASE_URL",
-                default=BASE_URL,
-                title="Mistral",
-                such_as="http://127.0.0.1:8000, without /v1",
-            ),
+            base_url=base_url_in(env, "MISTRAL_BASE_URL", BASE_URL, title="Mistral"),
             patience=patience,
         )
 

@@ -20,7 +20,7 @@ from batch_pipeline.providers.failed_calls import (
     unanswered,
 )
 
-FAILURES = (
+FAILURES: tuple[type[Exception], ...] = (
     *(MistralError, NoResponseError),
     *(httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ssl.SSLError),
 )

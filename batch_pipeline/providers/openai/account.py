@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import openai
@@ -11,10 +12,8 @@ import openai
 from batch_pipeline.errors import NotFound, OtherApi, Unreadable
 from batch_pipeline.providers.calling import (
     Caller,
-    Clock,
     base_url_in,
     certificates,
-    digest_of,
     key_in,
     silence,
 )
@@ -35,7 +34,6 @@ class Account:
 
     sdk: openai.OpenAI
     calls: Caller
-    clock: Clock
     service: Service | None = None
 
 
@@ -44,24 +42,18 @@ def of_openai(env: Mapping[str, str], *, patience: Patience) -> Account:
 
     Raises Unauthorized when there is no usable key, UsageError when the URL is none.
     """
-    key, clock = key_in(env, "OPENAI_API_KEY", "openai"), Clock()
+    key, http = key_in(env, "OPENAI_API_KEY", "openai"), _transport()
     sdk = openai.OpenAI(
         api_key=key,
-        base_url=base_url_in(
-            env,
-            "OPENAI_BASE_URL",
-            default=BASE_URL,
-            title="OpenAI",
-            such_as="http://127.0.0.1:8000/v1",
-        ),
+        base_url=base_url_in(env, "OPENAI_BASE_URL", BASE_URL, title="OpenAI"),
         max_retries=0,
         timeout=silence(patience.answer),
-        http_client=_transport(clock),
+        http_client=http,
     )
     # set here: a variable that is set but empty means none, and the SDK would send it empty
     sdk.organization = env.get("OPENAI_ORG_ID") or None
     sdk.project = env.get("OPENAI_PROJECT_ID") or None
-    return Account(sdk, _calls(sdk, errors.VOICE, key, patience), clock)
+    return _account(sdk, http, errors.VOICE, key, patience)
 
 
 def of_service(
@@ -71,47 +63,42 @@ def of_service(
 
     Raises Unauthorized when there is no usable key.
     """
-    key, clock = key_in(env, service.key_variable, name), Clock()
-    if service.azure_api_version is None:
-        sdk = openai.OpenAI(
-            api_key=key,
-            base_url=service.base_url,
-            max_retries=0,
-            timeout=silence(patience.answer),
-            http_client=_transport(clock),
-        )
-    else:
-        sdk = openai.AzureOpenAI(
-            api_key=key,
-            azure_endpoint=service.base_url,
-            api_version=service.azure_api_version,
-            max_retries=0,
-            timeout=silence(patience.answer),
-            http_client=_transport(clock),
-        )
+    key, http = key_in(env, service.key_variable, name), _transport()
+    azure = service.azure_api_version
+    sdk = (
+        partial(openai.OpenAI, base_url=service.base_url)
+        if azure is None
+        else partial(openai.AzureOpenAI, azure_endpoint=service.base_url, api_version=azure)
+    )(
+        api_key=key,
+        max_retries=0,
+        timeout=silence(patience.answer),
+        http_client=http,
+    )
     # the SDK has read OpenAI's variables by itself: none of them may reach another house
     sdk.organization = sdk.project = sdk.admin_api_key = None
     sdk._custom_headers = {}  # noqa: SLF001 - OPENAI_CUSTOM_HEADERS, which may hold OpenAI's key
     settings = f"{service.key_variable}, and base_url of {name!r} in the services file,"
     voice = Voice(name=name, title=name, settings=settings)
-    return Account(sdk, _calls(sdk, voice, key, patience), clock, service)
+    return _account(sdk, http, voice, key, patience, service)
 
 
-def _calls(sdk: openai.OpenAI, voice: Voice, key: str, patience: Patience) -> Caller:
-    return Caller(
-        voice,
-        errors,
-        key=key,
-        host=sdk.base_url.host,
-        account=digest_of(key, str(sdk.base_url), sdk.organization, sdk.project),
-        patience=patience,
-    )
+def _transport() -> openai.DefaultHttpxClient:
+    return openai.DefaultHttpxClient(verify=certificates(), follow_redirects=False)
 
 
-def _transport(clock: Clock) -> openai.DefaultHttpxClient:
-    http = openai.DefaultHttpxClient(verify=certificates(), follow_redirects=False)
-    clock.listen(http)
-    return http
+def _account(
+    sdk: openai.OpenAI,
+    http: openai.DefaultHttpxClient,
+    voice: Voice,
+    key: str,
+    patience: Patience,
+    service: Service | None = None,
+) -> Account:
+    url = str(sdk.base_url)
+    calls = Caller(voice, errors, patience, key, url, sdk.organization, sdk.project)
+    calls.clock.listen(http)
+    return Account(sdk, calls, service)
 
 
 def on_trial(account: Account, ask: Callable[[], _Parsed]) -> _Parsed:

@@ -6,11 +6,11 @@ Services that speak OpenAI's API have the same client with another account.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, cast
 from urllib.parse import quote
 
 import httpx2
@@ -49,6 +49,11 @@ _Endpoint: TypeAlias = Literal[
 ]  # the SDK's own type; Azure's names are sent as they are
 
 
+class _Answer(Protocol):
+    @property
+    def content(self) -> bytes: ...
+
+
 class OpenAIClient(Keyed):
     """OpenAI's Batch API for one key; keeps nothing else, so threads may share it.
 
@@ -63,8 +68,7 @@ class OpenAIClient(Keyed):
         self._files = self._sdk.files.with_raw_response
         self._batches = self._sdk.batches.with_raw_response
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
-        self.account = account.calls.account
-        self.clock = account.clock
+        self.account, self.clock = account.calls.account, account.calls.clock
         self.names_batches = account.service is None  # a service may drop metadata
 
     @classmethod
@@ -224,19 +228,17 @@ class OpenAIClient(Keyed):
         return self._calls.patience.call(lambda: self._look(batch_id))
 
     def _look(self, batch_id: str) -> Observation:
-        what = f"look at batch {batch_id}"
-        return answers.observation(
-            self._calls.ask(what, lambda: self._batches.retrieve(batch_id).content, answers.Batch)
-        )
+        return self._said(f"look at batch {batch_id}", lambda: self._batches.retrieve(batch_id))
+
+    def _said(self, what: str, call: Callable[[], _Answer]) -> Observation:
+        return answers.observation(self._calls.ask(what, lambda: call().content, answers.Batch))
 
     def cancel(self, batch_id: str) -> Observation:
         """Ask OpenAI to stop the batch; no error if it has ended, or is ending, already."""
         what = f"cancel of batch {batch_id}"
         return self._calls.cancel(
             batch_id,
-            lambda: answers.observation(
-                self._calls.ask(what, lambda: self._batches.cancel(batch_id).content, answers.Batch)
-            ),
+            lambda: self._said(what, lambda: self._batches.cancel(batch_id)),
             lambda: self._look(batch_id),
         )
 

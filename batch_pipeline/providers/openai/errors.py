@@ -13,7 +13,10 @@ from batch_pipeline.errors import ProviderError
 from batch_pipeline.providers.failed_calls import Said, Voice, answered, certain_no, unanswered
 from batch_pipeline.providers.openai.facts import CREDIT, QUEUE_WORDS, QUEUES
 
-FAILURES = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError)
+FAILURES: tuple[type[Exception], ...] = (
+    *(openai.OpenAIError, httpx2.HTTPError),
+    *(httpx2.StreamError, ssl.SSLError),
+)
 """What a call can raise: the SDK's errors, and the raw transport's while a body is streamed."""
 
 OTHER_SHAPE = "an answer of another shape than OpenAI's"
