@@ -24,9 +24,12 @@ from batch_pipeline.errors import (
     Unavailable,
     Unreadable,
 )
+from batch_pipeline.providers.patience import retry_after
 
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 LONGEST_QUOTE = 500  # characters of a provider's message that we repeat
+_SEE_OTHER = 303  # the one redirect that follows a call that was made
+_UNCERTAIN = frozenset({408, 409})  # 4xx that say "not now" and not "no"
 _NEXT: dict[type[ProviderError], str] = {
     Unauthorized: "Check {settings} and what the key may do; batches already sent go on without "
     "it.",
@@ -74,6 +77,59 @@ class Voice:
         if kind is Throttled:
             return Throttled(message, retry_after=heard.retry_after)
         return kind(message)
+
+
+def answered(
+    status: int,
+    headers: Mapping[str, str],
+    scrub: Callable[[str], str],
+    *,
+    words: object,
+    code: object,
+) -> Said:
+    """What an answer of this *status* said: its *words*, or where it sends us."""
+    elsewhere = redirected(status, headers)
+    return Said(
+        message=f"HTTP {status}: {quoted(scrub(elsewhere or str(words))) or 'no message'}",
+        status=status,
+        code=scrub(str(code)) if code else None,
+        retry_after=retry_after(headers),
+    )
+
+
+def meaning(
+    heard: Said, certain: type[ProviderError] | None, *, costs: bool
+) -> type[ProviderError]:
+    """The error of a call, where *certain* is what its answer surely says, if anything.
+
+    One that *costs* money is Ambiguous unless it is certain that nothing was made.
+    """
+    if costs:
+        return Ambiguous if heard.status == _SEE_OTHER else certain or Ambiguous
+    return Unreadable if heard.unreadable else certain or Unavailable
+
+
+def certain_no(
+    heard: Said, *, credit: bool, throttled: bool, too_large: bool, missing: bool = False
+) -> type[ProviderError] | None:
+    """What a refusal means by its status, or by what the provider's own words say it is.
+
+    None of an answer that is not certain.
+    """
+    if heard.status is None:
+        return None
+    if is_redirect(heard.status):
+        return Refused
+    if not 400 <= heard.status < 500 or heard.status in _UNCERTAIN:  # noqa: PLR2004 - 4xx
+        return None
+    signs: tuple[tuple[type[ProviderError], set[int], bool], ...] = (
+        (OutOfCredit, {402}, credit),
+        (Unauthorized, {401, 403}, False),
+        (Throttled, {429}, throttled),
+        (TooLarge, {413}, too_large),
+        (NotFound, {404}, missing),
+    )
+    return next((kind for kind, by, said in signs if said or heard.status in by), Refused)
 
 
 def scrubber(key: str) -> Callable[[str], str]:

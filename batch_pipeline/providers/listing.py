@@ -8,19 +8,35 @@ field: what cannot be read is left out, and only without an id and a status it i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
-from batch_pipeline.errors import Undecided
-from batch_pipeline.model import Shard
+from batch_pipeline.errors import Unavailable, Undecided
+from batch_pipeline.model import Observation, Shard
 
 _SHOWN = 5  # keys of an answer that are named
 _LONGEST_KEY = 40
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
+
+
+class Named(msgspec.Struct):
+    """Of what is known only that it is there."""
+
+    id: str
+
+
+class AnyBatch(msgspec.Struct, kw_only=True):
+    """What every provider's batch has; *created_at* is in its own way of telling times."""
+
+    id: str
+    created_at: object = None
+
+
+_Batch = TypeVar("_Batch", bound=AnyBatch)
 
 
 class Page(msgspec.Struct):
@@ -36,7 +52,7 @@ class Page(msgspec.Struct):
 
     def cursor(self) -> str | None:
         """The id that the next page follows."""
-        ids = [_id(raw) for raw in self.data]
+        ids = [id_of(raw) for raw in self.data]
         told = self.last_id if isinstance(self.last_id, str) else None
         readable = [one for one in ids if one is not None]
         return (ids[-1] if ids else None) or told or (readable[-1] if readable else None)
@@ -60,6 +76,52 @@ def item(raw: msgspec.Raw, kind: type[_Kind]) -> tuple[_Kind | None, bool]:
         return read(raw, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None, False
+
+
+def id_of(raw: msgspec.Raw) -> str | None:
+    """The id of an object in a list; None when it says none."""
+    found, _ = item(raw, Named)
+    return None if found is None else found.id
+
+
+def paged(page: Callable[[str | None], Page], *, limit: int, name: str) -> Iterator[msgspec.Raw]:
+    """Every object of a list, newest first; *page* fetches the *limit* that follow an id.
+
+    Raises Unavailable when the list contradicts itself.
+    """
+    after: str | None = None
+    while True:
+        one = page(after)
+        yield from one.data
+        if not one.goes_on(limit):
+            return
+        last = one.cursor()
+        if last in {None, after}:
+            raise Unavailable(
+                f"{name}: the list of batches says it goes on after {after}, but does not. "
+                "The listing costs nothing: make it again."
+            )
+        after = last
+
+
+def observed(
+    listed: Iterable[msgspec.Raw],
+    kind: type[_Batch],
+    observation: Callable[[_Batch], Observation],
+    *,
+    start: datetime,
+    odd: Callable[[bytes], None],
+) -> Iterator[Observation]:
+    """The batches of a list, until one that was surely made before *start*."""
+    for raw in listed:
+        batch, exact = item(raw, kind)
+        if batch is None:
+            odd(bytes(raw))
+            continue
+        seen = observation(batch)
+        if exact and batch.created_at is not None and seen.created_at < start:
+            return
+        yield seen
 
 
 def shape(content: bytes | msgspec.Raw) -> str:
@@ -95,15 +157,6 @@ def unix(seconds: float | None) -> datetime | None:
 def first_time(*times: datetime | None) -> datetime:
     """The first that is known; the beginning of all times when none is."""
     return next((one for one in times if one is not None), datetime.fromtimestamp(0, UTC))
-
-
-def _id(raw: msgspec.Raw) -> str | None:
-    found, _ = item(raw, _Named)
-    return None if found is None else found.id
-
-
-class _Named(msgspec.Struct):
-    id: str
 
 
 def _loosely(said: Mapping[str, Any], kind: type[_Kind]) -> _Kind | None:

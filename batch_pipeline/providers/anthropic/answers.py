@@ -8,11 +8,10 @@ import msgspec
 
 from batch_pipeline.model import Observation, RemoteStatus
 from batch_pipeline.providers.anthropic.facts import RESULT_DAYS
-from batch_pipeline.providers.listing import Page, first_time
+from batch_pipeline.providers.listing import AnyBatch, Page, first_time
 
-__all__ = ["ENDED", "Batch", "Deleted", "Line", "Page", "observation"]
+__all__ = ["Batch", "Page", "observation"]
 
-ENDED = "ended"
 _WINDOW = timedelta(hours=24)
 _KEPT = timedelta(days=RESULT_DAYS)  # from its creation, not from its end
 
@@ -25,10 +24,9 @@ class _Counts(msgspec.Struct):
     expired: int = 0
 
 
-class Batch(msgspec.Struct):
+class Batch(AnyBatch, kw_only=True):
     """Anthropic's message batch; `results_url` is left unread on purpose: it may name any host."""
 
-    id: str
     processing_status: str
     created_at: datetime | None = None
     request_counts: _Counts = msgspec.field(default_factory=_Counts)
@@ -38,18 +36,6 @@ class Batch(msgspec.Struct):
     cancel_initiated_at: datetime | None = None
 
 
-class Deleted(msgspec.Struct):
-    """What a delete answers."""
-
-    id: str
-
-
-class Line(msgspec.Struct):
-    """Whose result a line is."""
-
-    custom_id: str
-
-
 def observation(batch: Batch) -> Observation:
     """What the batch says, in our words; its results go by the batch's own id.
 
@@ -57,7 +43,7 @@ def observation(batch: Batch) -> Observation:
     results keep their id, so that fetching them says that they are gone.
     """
     counts = batch.request_counts
-    over = batch.processing_status == ENDED
+    over = batch.processing_status == "ended"
     failed = counts.errored + counts.canceled + counts.expired
     ended, expires = _utc(batch.ended_at), _utc(batch.expires_at)
     made = _utc(batch.created_at) or (None if expires is None else expires - _WINDOW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from math import ceil
@@ -12,7 +12,7 @@ import msgspec
 
 from batch_pipeline.errors import Unavailable
 from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus
-from batch_pipeline.providers.listing import first_time, item, unix
+from batch_pipeline.providers.listing import AnyBatch, first_time, id_of, unix
 from batch_pipeline.providers.mistral.facts import RESULT_HOURS, sorted_problem
 
 HOURS = "timeout_hours"
@@ -35,10 +35,9 @@ class _Error(msgspec.Struct):
     count: int | None = None
 
 
-class Job(msgspec.Struct):
+class Batch(AnyBatch, kw_only=True):
     """Mistral's batch job."""
 
-    id: str
     status: str
     created_at: int | None = None  # unix seconds, as all its times
     input_files: list[str] | None = None
@@ -52,45 +51,14 @@ class Job(msgspec.Struct):
     metadata: dict[str, object] | None = None
 
 
-class Odd(msgspec.Struct):
-    """A job of another shape than Mistral's: what can be read of it, if it is one at all."""
-
-    id: str  # its own, or made of its bytes
-    raw: bytes
-    job: Job | None = None
-
-
 class Page(msgspec.Struct):
-    """One page of the list of jobs, newest first; `total` counts those on all pages."""
-
-    total: int
-    data: Sequence[Job | Odd] | None = None
-
-
-class UnreadPage(msgspec.Struct):
-    """The same, its jobs unread."""
+    """One page of the list of jobs, newest first, unread; `total` counts those on all pages."""
 
     total: int
     data: list[msgspec.Raw] | None = None
 
-    def read(self) -> Page:
-        """Each job by itself: an odd one spoils no other."""
-        return Page(self.total, [_job(raw) for raw in self.data or ()])
 
-
-class File(msgspec.Struct):
-    """Mistral's file object."""
-
-    id: str
-
-
-class Deleted(msgspec.Struct):
-    """The answer to the deletion of a file or a job."""
-
-    id: str
-
-
-def observation(job: Job) -> Observation:
+def observation(job: Batch) -> Observation:
     """What the job says, in our words."""
     status = _STATUS.get(job.status, RemoteStatus.UNKNOWN)
     ended = unix(job.completed_at)
@@ -115,20 +83,12 @@ def observation(job: Job) -> Observation:
     )
 
 
-def _job(raw: msgspec.Raw) -> Job | Odd:
-    job, exact = item(raw, Job)
-    if job is not None and exact:
-        return job
-    data = bytes(raw)
-    return Odd(sha256(data).hexdigest() if job is None else job.id, data, job)
-
-
 def _expiry(created: datetime, metadata: Mapping[str, str]) -> datetime | None:
     hours = metadata.get(HOURS, "")
     return created + timedelta(hours=int(hours)) if re.fullmatch(r"[0-9]{1,4}", hours) else None
 
 
-def _problems(job: Job) -> tuple[BatchProblem, ...]:
+def _problems(job: Batch) -> tuple[BatchProblem, ...]:
     """Why a job failed. In other statuses the list only sums up rows, which say more themselves."""
     answered = bool(job.output_file or job.error_file or job.succeeded_requests)
     return tuple(
@@ -142,7 +102,7 @@ PAGE = 100
 _IN_VAIN = 10  # pages in a row that only repeat others: so many jobs are not made in that time
 
 
-def listed(page: Callable[[int], Page]) -> Iterator[Job | Odd]:
+def listed(page: Callable[[int], Page]) -> Iterator[msgspec.Raw]:
     """Every job once, newest first; *page* fetches one of PAGE jobs, by its number from 0.
 
     New jobs push others to later pages, where they come a second time and are left out. Deleted
@@ -159,16 +119,21 @@ def listed(page: Callable[[int], Page]) -> Iterator[Job | Odd]:
             number = max(0, number - ceil(gone / max(sizes)))
             continue
         jobs = answer.data or []
-        new = [job for job in jobs if job.id not in told]
+        new = [(name, job) for name, job in map(_named, jobs) if name not in told]
         vain = vain + 1 if number > furthest and not new else 0
         if (jobs and vain > _IN_VAIN) or (not jobs and number == 0 and total > 0):
             raise Unavailable(
                 f"mistral: page {number} of the list of batches has nothing new on it, though "
                 f"there are {total} in all. The listing costs nothing: make it again."
             )
-        told.update(job.id for job in new)
-        yield from new
+        told.update(name for name, _ in new)
+        yield from (job for _, job in new)
         sizes = [*sizes[:number], len(jobs)]
         if not jobs or (len(jobs) < PAGE and sum(sizes) >= total):
             return
         number, furthest = number + 1, max(furthest, number)
+
+
+def _named(job: msgspec.Raw) -> tuple[str, msgspec.Raw]:
+    """By its own id, or by one made of its bytes."""
+    return id_of(job) or sha256(bytes(job)).hexdigest(), job

@@ -1,4 +1,4 @@
-"""What a failed Mistral call means for us; the SDK's exceptions are read here and then dropped."""
+"""What a failed call of Mistral's SDK means for us."""
 
 from __future__ import annotations
 
@@ -10,39 +10,24 @@ import httpx2
 import msgspec
 from mistralai.client.errors import MistralError, NoResponseError
 
-from batch_pipeline.errors import (
-    Ambiguous,
-    BadLines,
-    NotFound,
-    OutOfCredit,
-    ProviderError,
-    Refused,
-    Throttled,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    Unreadable,
-)
+from batch_pipeline.errors import BadLines, ProviderError
 from batch_pipeline.providers.failed_calls import (
     Said,
     Voice,
-    is_redirect,
+    answered,
+    certain_no,
     quoted,
-    redirected,
     unanswered,
 )
-from batch_pipeline.providers.patience import retry_after
 
-FAILURES = (
+FAILURES: tuple[type[Exception], ...] = (
     *(MistralError, NoResponseError),
     *(httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ssl.SSLError),
 )
 """What a call can raise: the SDK's errors, and the transport's, which it lets through."""
 
+OTHER_SHAPE = "an answer that is not Mistral's"
 VOICE = Voice(name="mistral", title="Mistral", settings="MISTRAL_API_KEY (MISTRAL_BASE_URL)")
-
-_SEE_OTHER = 303  # the one redirect that follows a call that was made
-_UNCERTAIN = {408, 409}  # 4xx that say "not now" and not "no"
 _TOO_LARGE = re.compile(
     r"too large|too many (requests|lines)|exceed\w*\b.{0,60}\b(requests|lines|size|bytes|mb)\b"
 )
@@ -63,14 +48,23 @@ def said(error: Exception, scrub: Callable[[str], str]) -> Said:
     if not isinstance(error, MistralError):
         return Said(message=unanswered(error))
     body = _object(error.body)
-    elsewhere = redirected(error.status_code, error.headers)
-    words = quoted(scrub(elsewhere or _message(body) or error.body))
-    code = body.get("code") or body.get("type")
-    return Said(
-        message=f"HTTP {error.status_code}: {words or 'no message'}",
-        status=error.status_code,
-        code=None if code is None else scrub(str(code)),
-        retry_after=retry_after(error.headers),
+    return answered(
+        error.status_code,
+        error.headers,
+        scrub,
+        words=_message(body) or error.body,
+        code=body.get("code") or body.get("type"),
+    )
+
+
+def certain(heard: Said) -> type[ProviderError] | None:
+    """What a certain answer means, the first that fits; None when it is not certain."""
+    text = heard.message.lower()
+    return certain_no(
+        heard,
+        credit=False,
+        throttled="exceed" in text and "pending" in text,
+        too_large=_TOO_LARGE.search(text) is not None,
     )
 
 
@@ -88,18 +82,6 @@ def bad_lines(error: Exception, scrub: Callable[[str], str]) -> dict[int, str]:
     return {number: message for number, message in lines.items() if number > 0}
 
 
-def failure(what: str, heard: Said) -> ProviderError:
-    """The error of a call that may be made again; *what* names it."""
-    kind = Unreadable if heard.unreadable else _kind(heard) or Unavailable
-    return VOICE.error(kind, what, heard)
-
-
-def create_failure(what: str, heard: Said) -> ProviderError:
-    """The error of a create: Ambiguous unless it is certain that no batch was made."""
-    kind = Ambiguous if heard.status == _SEE_OTHER else _kind(heard) or Ambiguous
-    return VOICE.error(kind, what, heard)
-
-
 def refused_lines(what: str, lines: Mapping[int, str]) -> BadLines:
     """The error of an upload whose lines Mistral read and will not take."""
     first = [f"line {number}: {lines[number]}" for number in sorted(lines)[:_NAMED_LINES]]
@@ -109,25 +91,6 @@ def refused_lines(what: str, lines: Mapping[int, str]) -> BadLines:
         "or the rows that these lines were made from.",
         lines=lines,
     )
-
-
-def _kind(heard: Said) -> type[ProviderError] | None:  # noqa: PLR0911 - one line per answer
-    """What a certain answer means, the first that fits; None when it is not certain."""
-    status = heard.status
-    if status is not None and is_redirect(status):
-        return Refused
-    if status is None or not 400 <= status < 500 or status in _UNCERTAIN:  # noqa: PLR2004 - 4xx
-        return None
-    if status == 402:  # noqa: PLR2004 - Payment Required
-        return OutOfCredit
-    if status in {401, 403}:
-        return Unauthorized
-    text = heard.message.lower()
-    if status == 429 or ("exceed" in text and "pending" in text):  # noqa: PLR2004 - Too Many Requests
-        return Throttled
-    if status == 413 or _TOO_LARGE.search(text):  # noqa: PLR2004 - Content Too Large
-        return TooLarge
-    return NotFound if status == 404 else Refused  # noqa: PLR2004 - Not Found
 
 
 def _object(body: str) -> Mapping[str, object]:

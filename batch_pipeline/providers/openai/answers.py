@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus, Usage
-from batch_pipeline.providers.listing import Page, first_time, unix
+from batch_pipeline.providers.listing import AnyBatch, Page, first_time, unix
 from batch_pipeline.providers.openai.facts import RESULT_DAYS, sorted_problem
 
-__all__ = ["Batch", "File", "Line", "Page", "observation"]
+__all__ = ["Batch", "File", "Page", "observation"]
 
 _STATUS = {
     "validating": RemoteStatus.VALIDATING,
@@ -58,10 +58,9 @@ class _Problems(msgspec.Struct):
     data: list[_Problem] | None = None
 
 
-class Batch(msgspec.Struct):
+class Batch(AnyBatch, kw_only=True):
     """OpenAI's batch object."""
 
-    id: str
     status: str
     created_at: int | None = None  # unix seconds, as all its times; null was seen elsewhere
     input_file_id: str | None = None
@@ -83,12 +82,6 @@ class File(msgspec.Struct):
 
     id: str
     status: str | None = None
-
-
-class Line(msgspec.Struct):
-    """Whose result a line is."""
-
-    custom_id: str
 
 
 def observation(batch: Batch) -> Observation:

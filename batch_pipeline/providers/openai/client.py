@@ -5,56 +5,48 @@ Services that speak OpenAI's API have the same client with another account.
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Literal, NoReturn, Protocol, TypeAlias, TypeVar, cast
+from typing import Literal, Protocol, TypeAlias, cast
 from urllib.parse import quote
 
-import msgspec
+import httpx2
 import openai
 
-from batch_pipeline.errors import (
-    NotFound,
-    ProviderError,
-    Refused,
-    Unavailable,
-    Undecided,
+from batch_pipeline.errors import Refused, Undecided
+from batch_pipeline.model import TERMINAL, Observation, Shard
+from batch_pipeline.providers.calling import (
+    CLOCK_MARGIN,
+    FILE_LAG,
+    LONG_SILENCE,
+    Keyed,
+    carried_by,
+    opened,
+    silence,
 )
-from batch_pipeline.model import TERMINAL, Observation, RemoteStatus, Shard
-from batch_pipeline.providers.calling import landing, readable_error
-from batch_pipeline.providers.failed_calls import Said, cut_short
-from batch_pipeline.providers.listing import check_unread, item, read
-from batch_pipeline.providers.openai import answers, errors
+from batch_pipeline.providers.listing import check_unread, observed, paged
+from batch_pipeline.providers.openai import answers
 from batch_pipeline.providers.openai.account import (
     Account,
     check_page,
     of_openai,
     of_service,
     on_trial,
-    silence,
 )
 from batch_pipeline.providers.openai.facts import batch_endpoint
-from batch_pipeline.providers.openai.naming import first_id, metadata_of
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Known, Odd, ignored
 from batch_pipeline.providers.services import Service
 
-_FILE_LAG = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)  # 60 s: how long an upload may stay unseen
 _UNREAD = {"pending", "running", "notrunning"}  # of a file at Azure, which reads it first
-_CLOCK_MARGIN = timedelta(minutes=10)  # how far OpenAI's clock and ours may be apart
-_UPLOAD_SECONDS = 600.0  # after its last byte a large file is digested in silence
 _PAGE = 100  # batches a page, the most there are
-_PIECE = 1 << 20  # bytes of a download in memory at a time
 
-_log = logging.getLogger(__name__)
-_Parsed = TypeVar("_Parsed", bound=msgspec.Struct)
 _Endpoint: TypeAlias = Literal[
     "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations"
 ]  # the SDK's own type; Azure's names are sent as they are
-_Failure: TypeAlias = Callable[[Said], type[ProviderError]]
 
 
 class _Answer(Protocol):
@@ -62,21 +54,21 @@ class _Answer(Protocol):
     def content(self) -> bytes: ...
 
 
-class OpenAIClient:
+class OpenAIClient(Keyed):
     """OpenAI's Batch API for one key; keeps nothing else, so threads may share it.
 
     The SDK never retries: what may be made again goes through *patience*, a create never does.
     """
 
-    def __init__(self, account: Account, *, patience: Patience) -> None:
-        self._patience = patience
-        self._whose = account
+    def __init__(self, account: Account) -> None:
+        self._whose, self._calls = account, account.calls
         service = account.service  # it has to show that it does; Azure's own API is known to
         self._speaks = service is None or service.azure_api_version is not None
         self._sdk = account.sdk
+        self._files = self._sdk.files.with_raw_response
+        self._batches = self._sdk.batches.with_raw_response
         weakref.finalize(self, self._sdk.close)  # the SDK closes only what it made itself
-        self.account = account.digest
-        self.clock = account.clock
+        self.account, self.clock = account.calls.account, account.calls.clock
         self.names_batches = account.service is None  # a service may drop metadata
 
     @classmethod
@@ -85,8 +77,7 @@ class OpenAIClient:
 
         Raises Unauthorized when there is no usable key, UsageError when the URL is none.
         """
-        patience = patience or Patience()
-        return cls(of_openai(env, answer=patience.answer), patience=patience)
+        return cls(of_openai(env, patience=patience or Patience()))
 
     @classmethod
     def of_service(
@@ -101,40 +92,30 @@ class OpenAIClient:
 
         Raises Unauthorized, which names the service's variable, when there is no usable key.
         """
-        patience = patience or Patience()
-        return cls(of_service(name, service, env, answer=patience.answer), patience=patience)
+        return cls(of_service(name, service, env, patience=patience or Patience()))
 
     def __del__(self) -> None:
         # the SDK's objects hold each other, so Python may come to its open sockets before to it
         self._sdk.close()
-
-    def __repr__(self) -> str:
-        return f"OpenAIClient(account={self.account!r}, host={self._whose.host!r})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "an OpenAIClient holds a key and is never serialised: build it from the environment "
-            "where it is used."
-        )
 
     def upload(self, lines: Path, *, name: str) -> str:
         """Stream the file up and return its file id; a lost answer leaves an orphan."""
         filename = name if name.endswith(".jsonl") else f"{name}.jsonl"
 
         def send() -> answers.File:
-            with readable_error(lines), lines.open("rb") as handle:  # each try from its first byte
-                return self._ask(
+            with opened(lines) as handle:  # each try from its first byte
+                return self._calls.ask(
                     f"upload of {filename}",
-                    lambda: self._sdk.files.with_raw_response.create(
-                        file=(filename, handle),
-                        purpose="batch",
-                        timeout=silence(_UPLOAD_SECONDS),
+                    lambda: (
+                        self._files.create(
+                            file=(filename, handle), purpose="batch", timeout=silence(LONG_SILENCE)
+                        ).content
                     ),
                     answers.File,
                 )
 
-        file = self._patience.call(lambda: on_trial(self._whose, send))
-        self._event("file uploaded", file_id=file.id, bytes=lines.stat().st_size)
+        file = self._calls.patience.call(lambda: on_trial(self._whose, send))
+        self._calls.event("file uploaded", file_id=file.id, bytes=lines.stat().st_size)
         self._until_read(file)
         return file.id
 
@@ -142,24 +123,22 @@ class OpenAIClient:
         if self._speaks:
             return
         what = "look at the list of batches, before the first is sent,"
-        page = self._patience.call(lambda: on_trial(self._whose, lambda: self._page_once(what)))
+        page = self._calls.patience.call(
+            lambda: on_trial(self._whose, lambda: self._page_once(what))
+        )
         check_page(self._whose, page)
         self._speaks = True
 
     def _until_read(self, file: answers.File) -> None:
         """Give a service that reads files before it takes batches of them a minute for it."""
-        waits = iter(_FILE_LAG)
+        waits = iter(FILE_LAG)
         while (file.status or "").lower() in _UNREAD and (wait := next(waits, None)) is not None:
-            self._patience.sleep(wait)
+            self._calls.patience.sleep(wait)
             file = self._file(file.id)
 
     def _file(self, file_id: str) -> answers.File:
-        return self._patience.call(
-            lambda: self._ask(
-                f"look at file {file_id}",
-                lambda: self._sdk.files.with_raw_response.retrieve(file_id),
-                answers.File,
-            )
+        return self._calls.again(
+            f"look at file {file_id}", lambda: self._files.retrieve(file_id).content, answers.File
         )
 
     def create(self, shard: Shard, lines: Path, *, file_id: str | None) -> Observation:  # noqa: ARG002 - the lines are up already
@@ -172,37 +151,23 @@ class OpenAIClient:
         self._check_api()
         if file_id is None:
             raise ValueError(f"shard {shard.shard_id} has no file: upload its lines first.")
-        waits = iter(_FILE_LAG)
-        while True:
-            try:
-                seen = self._create_once(shard, file_id)
-            except NotFound:
-                wait = next(waits, None)
-                if wait is None:
-                    raise
-            else:
-                self._event(
-                    "batch created",
-                    shard=shard.shard_id,
-                    job=shard.job,
-                    attempt=shard.attempt,
-                    batch_id=seen.batch_id,
-                )
-                return seen
-            self._patience.sleep(wait)
+        made = self._calls.when_seen(lambda: self._create_once(shard, file_id))
+        return self._calls.created(shard, made)
 
     def _create_once(self, shard: Shard, file_id: str) -> Observation:
-        metadata, endpoint = metadata_of(shard), batch_endpoint(shard.endpoint, self._whose.service)
-        batch = self._ask(
+        metadata, endpoint = carried_by(shard), batch_endpoint(shard.endpoint, self._whose.service)
+        batch = self._calls.ask(
             f"create of a batch for shard {shard.shard_id} from file {file_id}",
-            lambda: self._sdk.batches.with_raw_response.create(
-                input_file_id=file_id,
-                endpoint=cast("_Endpoint", endpoint),
-                completion_window="24h",
-                metadata=metadata,
+            lambda: (
+                self._batches.create(
+                    input_file_id=file_id,
+                    endpoint=cast("_Endpoint", endpoint),
+                    completion_window="24h",
+                    metadata=metadata,
+                ).content
             ),
             answers.Batch,
-            errors.create_failure,
+            costs=True,
         )
         return answers.observation(batch)
 
@@ -213,10 +178,10 @@ class OpenAIClient:
         service may not keep metadata: then the first result of a batch of as many requests that
         is nobody's tells, and while there is none it is Undecided.
         """
-        intent = metadata_of(shard)["intent"]
+        intent = carried_by(shard)["intent"]
         unsaid: str | None = None
         unread: list[bytes] = []
-        for seen in self.observe(since=since - _CLOCK_MARGIN, odd=unread.append):
+        for seen in self.observe(since=since - CLOCK_MARGIN, odd=unread.append):
             if seen.metadata.get("intent") == intent:
                 return seen
             if self.names_batches or seen.metadata or seen.batch_id in known.batch_ids:
@@ -226,10 +191,10 @@ class OpenAIClient:
                 if first is not None and known.is_ours(first):
                     return seen
                 unsaid = seen.batch_id if first is None else unsaid
-        check_unread(self._whose.voice.name, shard, unread)
+        check_unread(self._calls.voice.name, shard, unread)
         if unsaid is not None:
             raise Undecided(
-                f"{self._whose.voice.name}: batch {unsaid} carries no metadata and may be shard "
+                f"{self._calls.voice.name}: batch {unsaid} carries no metadata and may be shard "
                 f"{shard.shard_id}. Nothing is sent again while it may be: compare the two at the "
                 "service."
             )
@@ -240,118 +205,64 @@ class OpenAIClient:
         file_id = seen.output_file_id or seen.error_file_id
         if seen.status not in TERMINAL or not file_id:
             return None
-        try:
-            return self._patience.call(lambda: first_id(self._whose, file_id))
-        except (NotFound, msgspec.MsgspecError, UnicodeDecodeError):
-            return None
+        what = f"look at the first result in file {file_id}"
+        return self._calls.first_id(what, lambda: self._content(file_id))
 
     def observe(self, *, since: datetime, odd: Odd = ignored) -> Iterator[Observation]:
         """Every batch of the account created after *since*, newest first, page by page."""
         start = since.astimezone(UTC).replace(microsecond=0)  # OpenAI's times are whole seconds
-        after: str | None = None
-        while True:
-            page = self._page(after)
-            for raw in page.data:
-                batch, exact = item(raw, answers.Batch)
-                if batch is None:
-                    odd(bytes(raw))
-                    continue
-                seen = answers.observation(batch)
-                if exact and batch.created_at is not None and seen.created_at < start:
-                    return
-                yield seen
-            if not page.goes_on(_PAGE):
-                return
-            last = page.cursor()
-            if last in {None, after}:
-                raise Unavailable(
-                    f"{self._whose.voice.name}: the list of batches says it goes on after {after}, "
-                    "but does not. The listing costs nothing: make it again."
-                )
-            after = last
+        listed = paged(self._page, limit=_PAGE, name=self._calls.voice.name)
+        return observed(listed, answers.Batch, answers.observation, start=start, odd=odd)
 
     def _page(self, after: str | None) -> answers.Page:
-        return self._patience.call(lambda: self._page_once("listing of batches", after))
+        return self._calls.patience.call(lambda: self._page_once("listing of batches", after))
 
     def _page_once(self, what: str, after: str | None = None) -> answers.Page:
-        listed = self._sdk.batches.with_raw_response.list
         since = openai.omit if after is None else after
-        return self._ask(what, lambda: listed(limit=_PAGE, after=since), answers.Page)
+        return self._calls.ask(
+            what, lambda: self._batches.list(limit=_PAGE, after=since).content, answers.Page
+        )
 
     def retrieve(self, batch_id: str) -> Observation:
         """One batch; NotFound when this account has none of that id."""
-        return self._patience.call(lambda: self._retrieve_once(batch_id))
+        return self._calls.patience.call(lambda: self._look(batch_id))
 
-    def _retrieve_once(self, batch_id: str) -> Observation:
-        batch = self._ask(
-            f"look at batch {batch_id}",
-            lambda: self._sdk.batches.with_raw_response.retrieve(batch_id),
-            answers.Batch,
-        )
-        return answers.observation(batch)
+    def _look(self, batch_id: str) -> Observation:
+        return self._said(f"look at batch {batch_id}", lambda: self._batches.retrieve(batch_id))
+
+    def _said(self, what: str, call: Callable[[], _Answer]) -> Observation:
+        return answers.observation(self._calls.ask(what, lambda: call().content, answers.Batch))
 
     def cancel(self, batch_id: str) -> Observation:
         """Ask OpenAI to stop the batch; no error if it has ended, or is ending, already."""
-        seen = self._patience.call(lambda: self._cancel_once(batch_id))
-        self._event("batch cancel asked", batch_id=batch_id, remote_status=seen.raw_status)
-        return seen
-
-    def _cancel_once(self, batch_id: str) -> Observation:
-        try:
-            batch = self._ask(
-                f"cancel of batch {batch_id}",
-                lambda: self._sdk.batches.with_raw_response.cancel(batch_id),
-                answers.Batch,
-            )
-        except (Refused, Unavailable):
-            seen = self._retrieve_once(batch_id)
-            if seen.status in TERMINAL or seen.status is RemoteStatus.ENDING:
-                return seen
-            raise
-        return answers.observation(batch)
+        what = f"cancel of batch {batch_id}"
+        return self._calls.cancel(
+            batch_id,
+            lambda: self._said(what, lambda: self._batches.cancel(batch_id)),
+            lambda: self._look(batch_id),
+        )
 
     def download(self, file_id: str, into: Path) -> int:
         """Stream a result file to *into*, whole or not at all, and return its bytes."""
-        size = self._patience.call(lambda: self._download_once(file_id, into))
-        self._event("file downloaded", file_id=file_id, bytes=size)
+        what = f"download of file {file_id}"
+        size = self._calls.download(what, into, lambda: self._content(file_id))
+        self._calls.event("file downloaded", file_id=file_id, bytes=size)
         return size
 
-    def _download_once(self, file_id: str, into: Path) -> int:
-        with landing(into) as out:
-            cut = self._stream(file_id, out)
-            if cut is not None:
-                what = f"download of file {file_id}"
-                raise self._whose.voice.error(errors.failure(cut), what, cut)
-            return out.tell()
-
-    def _stream(self, file_id: str, out: BinaryIO) -> Said | None:
-        """Write the file's bytes to *out*; returns what went wrong, None if all came."""
-        try:
-            with self._sdk.files.with_streaming_response.content(file_id) as answer:
-                out.writelines(answer.iter_bytes(_PIECE))
-                received = answer.http_response.num_bytes_downloaded
-                return cut_short(received, answer.headers)
-        except errors.FAILURES as error:
-            return errors.said(error, self._whose.scrub)
+    @contextmanager
+    def _content(self, file_id: str) -> Iterator[httpx2.Response]:
+        """The answer that holds a file, unread."""
+        with self._sdk.files.with_streaming_response.content(file_id) as answer:
+            yield answer.http_response
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file at OpenAI; no error if it is gone already."""
-        try:
-            self._patience.call(
-                lambda: self._ask(
-                    f"delete of file {file_id}",
-                    lambda: self._sdk.files.with_raw_response.delete(file_id),
-                    answers.File,
-                )
-            )
-        except NotFound:
-            return
-        self._event("file deleted", file_id=file_id)
+        self._calls.delete("file", file_id, lambda: self._files.delete(file_id).content)
 
     def delete_batch(self, batch_id: str) -> None:
         """Refused: there is no such call."""
         raise Refused(
-            f"{self._whose.voice.name}: batch {batch_id} cannot be deleted, this API has no call "
+            f"{self._calls.voice.name}: batch {batch_id} cannot be deleted, this API has no call "
             "for it. Its files can be deleted; the batch itself holds no answers."
         )
 
@@ -361,32 +272,7 @@ class OpenAIClient:
 
     def dashboard_url(self, batch_id: str) -> str | None:
         """The batch's page on OpenAI's platform; None when we talk to another host."""
-        host = self._whose.host
+        host = self._calls.host
         if host != "api.openai.com" and not host.endswith(".api.openai.com"):
             return None
         return f"https://platform.openai.com/batches/{quote(batch_id, safe='')}"
-
-    def _ask(
-        self,
-        what: str,
-        call: Callable[[], _Answer],
-        kind: type[_Parsed],
-        failure: _Failure = errors.failure,
-    ) -> _Parsed:
-        """The answer of *call*, parsed; *failure* says what anything else means."""
-        try:
-            return read(call().content, kind)[0]
-        except errors.FAILURES as error:
-            heard = errors.said(error, self._whose.scrub)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            heard = Said(
-                f"an answer of another shape than OpenAI's ({self._whose.scrub(str(error))})",
-                unreadable=True,
-            )
-        # raised out here so that the SDK's exception, which holds the key, is not its context
-        raise self._whose.voice.error(failure(heard), what, heard)
-
-    def _event(self, message: str, **fields: object) -> None:
-        _log.info(
-            message, extra={"provider": self._whose.voice.name, "account": self.account, **fields}
-        )

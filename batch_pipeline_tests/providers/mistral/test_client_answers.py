@@ -26,7 +26,8 @@ from batch_pipeline.errors import (
 )
 from batch_pipeline.model import FailureKind, Observation, Remedy, RemoteStatus
 from batch_pipeline.policy.lifecycle import Verdict, verdict
-from batch_pipeline.providers.mistral.answers import PAGE, Job, Page, listed, observation
+from batch_pipeline.providers.listing import Named
+from batch_pipeline.providers.mistral.answers import PAGE, Batch, Page, listed, observation
 from batch_pipeline.stages.results.unanswered import absence
 from batch_pipeline_tests.providers.factories import LONG_AGO, NO_LINES, NOTHING
 from batch_pipeline_tests.providers.fixed_answers import answering, closed, silent
@@ -62,7 +63,7 @@ JOB: dict[str, object] = {
 
 
 def seen(**fields: object) -> Observation:
-    return observation(msgspec.json.decode(json.dumps({**JOB, **fields}), type=Job))
+    return observation(msgspec.json.decode(json.dumps({**JOB, **fields}), type=Batch))
 
 
 def ended(status: str, **fields: object) -> Observation:
@@ -359,8 +360,12 @@ def test_a_shard_without_intent_or_file_is_neither_sent_nor_looked_for() -> None
 # --- the listing ---------------------------------------------------------------------------------
 
 
-def _job(number: int) -> Job:
-    return Job(id=str(number), status="QUEUED", created_at=1_800_000_000)
+def _job(number: int) -> msgspec.Raw:
+    return msgspec.Raw(b'{"id":"%d","status":"QUEUED","created_at":1800000000}' % number)
+
+
+def _id(job: msgspec.Raw) -> str:
+    return msgspec.json.decode(job, type=Named).id
 
 
 @given(
@@ -372,7 +377,7 @@ def test_a_list_that_changes_while_it_is_read_hides_no_job_that_stays(
     start: int, changes: list[tuple[int, int]], size: int
 ) -> None:
     jobs = [_job(number) for number in range(start, 0, -1)]
-    there, coming = {job.id for job in jobs}, iter(changes)
+    there, coming = set(map(_id, jobs)), iter(changes)
     fresh = start
 
     def page(number: int) -> Page:
@@ -381,10 +386,10 @@ def test_a_list_that_changes_while_it_is_read_hides_no_job_that_stays(
         made, gone = next(coming, (0, 0))
         jobs = [_job(fresh + n) for n in range(made, 0, -1)] + jobs[gone:]
         fresh += made
-        there.intersection_update(job.id for job in jobs)
+        there.intersection_update(map(_id, jobs))
         return answer
 
-    found = [job.id for job in listed(page)]
+    found = [_id(job) for job in listed(page)]
     assert len(set(found)) == len(found)
     assert there <= set(found)
 
