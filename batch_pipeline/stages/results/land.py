@@ -28,18 +28,13 @@ from batch_pipeline.stages.results.land_block import (
     OutcomeFiles,
     Typing,
     landed_block,
-    result_schema,
 )
 from batch_pipeline.stages.results.unanswered import OURS_TO_READ
+from batch_pipeline.stages.schemas import REPEATING, result_schema
 from batch_pipeline.stages.sql import literal, outcome_rows
 from batch_pipeline.whole_files import written_aside
 
 _BLOCK_ROWS = 1 << 14
-_REPEATING = [
-    *("status", "failure", "error_code", "error_message", "finish_reason", "provider", "model"),
-    *("batch_id", "run_id", "service_tier", "extras", "cost_unknown", "price_source"),
-    "price_as_of",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,7 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
             for block, found in _blocks(requests, files, places, key_columns)
         )
         with written_aside(into) as part:
-            write_groups(part, into_schema, rows, repeating=_REPEATING)
+            write_groups(part, into_schema, rows, repeating=REPEATING)
     finally:
         con.unregister("prices")
     return _landed(con, into, retryable)
