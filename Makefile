@@ -45,8 +45,9 @@ dev: setup ## simulator and Dagster UI with its daemon
 bench: setup
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
 
-docs: setup ## docs/providers, from the capability tables
+docs: setup ## docs/providers and docs/result_columns.md, from the tables in the code
 	@$(BIN)/python -m batch_pipeline.providers.documented docs/providers
+	@$(BIN)/python -m batch_pipeline.stages.documented docs/result_columns.md
 
 lock: .venv/.ready
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \

@@ -17,7 +17,7 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.faults import ROW_FAULTS, read_script
 from batch_pipeline.spec import RETRIED_BY_DEFAULT, BatchJob
-from batch_pipeline.stages.requests.keys import RESULT_COLUMNS
+from batch_pipeline.stages.schemas import RESULTS
 from batch_pipeline_tests.test_architecture import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
@@ -175,7 +175,7 @@ def test_the_failure_tables_name_every_kind_and_what_is_retried(table: str) -> N
 
 def test_the_readme_names_every_column_of_the_results() -> None:
     spoken = set(re.findall(r"`(\w+)`", section(README, "Results")))
-    assert set(RESULT_COLUMNS) <= spoken
+    assert {one.name for one in RESULTS} <= spoken
 
 
 def test_the_readme_gives_every_exit_code() -> None:

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import BY_ANSWERS, IN_FLIGHT, BuiltTarget, Limits, Shard, ShardState
-from batch_pipeline.pipeline import decoding, holds
+from batch_pipeline.pipeline import decoding, holds, landing
 from batch_pipeline.pipeline.admission import Admitted, admit
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -57,18 +59,15 @@ def plan(
     """
     tables = [table(records, partition) for partition in partitions]
     with alone(records, runtime):
-        shards = _cut(
-            records,
-            clients,
-            runtime,
-            _pending(records, clients, runtime, partitions, tables, only, by_hand=by_hand),
-            partitions,
-            only,
-        )
+        pending = _pending(records, clients, runtime, partitions, tables, only, by_hand=by_hand)
+        shards = _cut(records, clients, runtime, pending, partitions, only)
         if shards:
             # Two plans of one request would be two sendings: be sure that nobody took over.
             runtime.still_holds(_lease(records), seconds=_SECONDS)
             records.ledger.plan(shards, now=runtime.now())
+    if only is None:
+        chosen = {partitions[at] for at in np.unique(pending.table).tolist()}
+        _count_again(records, clients, runtime, [one for one in partitions if one not in chosen])
 
 
 def table(records: Records, partition: str) -> Path:
@@ -128,6 +127,20 @@ def _cut(
         into=records.store.shards_dir(job.name),
     )
     return [replace(one, canary=job.version) for one in shards] if admitted.ahead else shards
+
+
+def _count_again(
+    records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]
+) -> None:
+    """Land again where rows should go again and none does: the retry policy is another one now."""
+    job, ledger = records.job.name, records.ledger
+    flying = ledger.shards(job, partitions=partitions, states=IN_FLIGHT)
+    busy = {name for shard in flying for name in shard.partitions}
+    retryable = {one.partition for one in ledger.partitions(job) if one.retryable}
+    stale = [name for name in partitions if name in retryable - busy]
+    _, stuck = landing.land_each(records, clients, runtime, stale)
+    for error in stuck:
+        raise error
 
 
 def _lease(records: Records) -> str:

@@ -1,9 +1,8 @@
 """SQL that several stages write: quoted names and texts, bytes as text, Parquet of any version."""
-# ruff: noqa: S608 - queries are built from literals of this package and quoted paths
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,7 +43,12 @@ _TYPES = {
     pa.list_(pa.float32()): "FLOAT[]",
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
 }
-_NONE = ", ".join(f'NULL::{_TYPES[field.type]} AS "{field.name}"' for field in OUTCOMES)
+
+
+def with_columns(rows: str, fields: Iterable[pa.Field]) -> str:
+    """SQL of *rows* with all of these columns; one that they lack is null."""
+    empty = ", ".join(f'NULL::{_TYPES[field.type]} AS "{field.name}"' for field in fields)
+    return f"FROM (SELECT {empty} WHERE false) UNION ALL BY NAME {rows}"
 
 
 def outcome_rows(paths: Sequence[Path], *, placed: bool = False) -> str:
@@ -56,7 +60,4 @@ def outcome_rows(paths: Sequence[Path], *, placed: bool = False) -> str:
     options = "hive_partitioning = false, union_by_name = true"
     if placed:
         options += ", filename = true, file_row_number = true"
-    return (
-        f"(FROM (SELECT {_NONE} WHERE false) "
-        f"UNION ALL BY NAME FROM read_parquet([{names}], {options}))"
-    )
+    return f"({with_columns(f'FROM read_parquet([{names}], {options})', OUTCOMES)})"

@@ -50,6 +50,28 @@ def test_a_kind_that_the_policy_does_not_name_is_not_sent_again(world: World) ->
     assert times(world)["r-002"] == 2
 
 
+def test_a_run_ends_where_the_policy_sends_less_again_than_when_results_landed(
+    world: World,
+) -> None:
+    world.sim.faults(failing(custom_id="r-001*"))
+    world.send()
+    world.wait(30)
+    with world.open() as shell:
+        shell.watch()
+        assert shell.collect([DAY]).landed[DAY].retryable == 1
+    waits: list[float] = []
+
+    def waited(seconds: float) -> None:
+        waits.append(seconds)
+        assert len(waits) < 5, "it waits for nothing"
+        world.wait(seconds)
+
+    with world.open(world.job(retry={"kinds": []}), sleep=waited) as shell:
+        step, summary = shell.run([DAY])[DAY]
+    assert (step, summary.counts.failed, summary.counts.retryable) == (Step.DONE, 1, 0)
+    assert world.sendings == {1}
+
+
 def test_an_empty_answer_is_paid_once_and_goes_again_only_if_named(world: World) -> None:
     world.sim.faults({"rows": [{"becomes": "empty", "custom_id": "r-002*"}]})
     assert world.run()[DAY][0] is Step.DONE

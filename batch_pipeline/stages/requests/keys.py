@@ -5,41 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from batch_pipeline.errors import DatasetError, SpecError
+from batch_pipeline.stages.schemas import RESULTS
 from batch_pipeline.stages.sql import identifier, literal
 
-RESULT_COLUMNS = [
-    "custom_id",
-    "status",
-    "failure",
-    "error_code",
-    "error_message",
-    "text",
-    "tool_calls",
-    "annotations",
-    "output",
-    "embedding",
-    "finish_reason",
-    "provider",
-    "model",
-    "attempt",
-    "batch_id",
-    "run_id",
-    "content_hash",
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "service_tier",
-    "extras",
-    "cost_usd",
-    "live_cost_usd",
-    "cost_unknown",
-    "price_source",
-    "price_as_of",
-    "ended_at",
-]
 REQUEST_COLUMNS = [
     *("partition", "key", "custom_id", "content_hash", "target", "offset", "bytes", "rejected")
 ]
@@ -50,7 +18,7 @@ _OPAQUE_DIGEST = 32
 
 def check_names(keys: Sequence[str], *, job: str) -> None:
     """SpecError when a key column would collide with a column that every table has."""
-    taken = {name.lower() for name in (*RESULT_COLUMNS, *REQUEST_COLUMNS)}
+    taken = {name.lower() for name in (*(one.name for one in RESULTS), *REQUEST_COLUMNS)}
     for name in keys:
         if name.lower() in taken:
             raise SpecError(

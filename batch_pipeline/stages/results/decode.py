@@ -13,7 +13,14 @@ import pyarrow as pa
 
 from batch_pipeline.stages.results import lines, long_lines, surrogates
 from batch_pipeline.stages.results.lines import Files
+from batch_pipeline.stages.schemas import OUTCOME_COLUMNS, OUTCOMES, Source
+from batch_pipeline.stages.sql import with_columns
 
+_DECODED = [
+    pa.field("position", pa.int64()),
+    *(OUTCOMES.field(one.name) for one in OUTCOME_COLUMNS if one.source is Source.ANSWER),
+]
+"""What a codec's query may say; a column that it lacks is null in every row."""
 _SALVAGED = pa.schema(
     [
         *(("position", pa.int64()), ("id", pa.string())),
@@ -31,7 +38,7 @@ def decode(con: duckdb.DuckDBPyConnection, decode_sql: str, files: Files) -> Non
             FROM incoming
             WHERE line IS NULL OR strlen(line) > 2 OR trim(line, e' \t\r\n') <> ''
         )
-        SELECT * FROM ({decode_sql})
+        {with_columns(f"SELECT * FROM ({decode_sql})", _DECODED)}
         """
     con.register("incoming", lines.read(files))
     try:

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from batch_pipeline.model import FailureKind, Usage
 from batch_pipeline.prices import sql as price_sql
 from batch_pipeline.prices.find import Prices
+from batch_pipeline.stages.again import goes_again
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.results.bounded_tables import rows_within, write_groups
 from batch_pipeline.stages.results.land_block import (
@@ -28,18 +29,12 @@ from batch_pipeline.stages.results.land_block import (
     OutcomeFiles,
     Typing,
     landed_block,
-    result_schema,
 )
-from batch_pipeline.stages.results.unanswered import OURS_TO_READ
+from batch_pipeline.stages.schemas import REPEATING, result_schema
 from batch_pipeline.stages.sql import literal, outcome_rows
 from batch_pipeline.whole_files import written_aside
 
 _BLOCK_ROWS = 1 << 14
-_REPEATING = [
-    *("status", "failure", "error_code", "error_message", "finish_reason", "provider", "model"),
-    *("batch_id", "run_id", "service_tier", "extras", "cost_unknown", "price_source"),
-    "price_as_of",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
     """
     files = OutcomeFiles(outcomes)
     files.check_current()
-    places, retryable = _places(con, requests, outcomes, _again(retried_kinds), max_attempts)
+    places, retryable = _places(con, requests, outcomes, goes_again(retried_kinds, max_attempts))
     rejected = _rejected(con, requests)
     if int((places < 0).sum()) > rejected:
         return _waiting(con, files, places, retryable, rejected=rejected)
@@ -105,7 +100,7 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
             for block, found in _blocks(requests, files, places, key_columns)
         )
         with written_aside(into) as part:
-            write_groups(part, into_schema, rows, repeating=_REPEATING)
+            write_groups(part, into_schema, rows, repeating=REPEATING)
     finally:
         con.unregister("prices")
     return _landed(con, into, retryable)
@@ -116,12 +111,10 @@ def _places(
     requests: Path,
     outcomes: Sequence[Path],
     again: str,
-    max_attempts: int,
 ) -> tuple[Numbers, int]:
     """Where the outcome of each request is, in request order; -1 for none.
 
-    Also how many failed so that the retry policy sends them *again*: an attempt that was withheld
-    is none.
+    Also how many of them go *again*, an aggregate over the outcomes of one.
 
     The greatest number wins: success, then attempt, then file and row. Ids and hashes are
     compared by a 128-bit digest, so that a join of millions of rows stays small.
@@ -142,12 +135,10 @@ def _places(
                 SELECT md5_number(custom_id || ' ' || content_hash) AS id,
                     ((status = 'succeeded')::BIGINT << 62) | (least(attempt, 4095)::BIGINT << 50)
                     | (file << {ROW_BITS}) | file_row_number AS place,
-                    {again} AS again,
-                    attempt, failure = {literal(FailureKind.WITHHELD.value)} AS withheld
+                    attempt, status, failure, error_code
                 FROM {outcome_rows(outcomes, placed=True)} JOIN files ON name = filename
             )
-            SELECT ord, max(place) AS place, arg_max(again, place)
-                AND max(attempt) - count(*) FILTER (withheld) < {int(max_attempts)} AS again
+            SELECT ord, max(place) AS place, {again} AS again
             FROM answers JOIN asked USING (id) GROUP BY ord
             """
         ).to_arrow_table()
@@ -194,14 +185,6 @@ def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tu
     return con.execute(
         f"SELECT DISTINCT provider, model FROM {outcome_rows(outcomes)} WHERE model IS NOT NULL"
     ).fetchall()
-
-
-def _again(kinds: Collection[str]) -> str:
-    never = {FailureKind.REJECTED.value, FailureKind.WITHHELD.value}
-    named = ", ".join(literal(str(kind)) for kind in sorted(set(kinds) - never)) or "NULL"
-    ours = ", ".join(literal(code) for code in OURS_TO_READ)
-    may = f"failure IN ({named}) AND coalesce(error_code, '') NOT IN ({ours})"
-    return f"coalesce({may}, false)"
 
 
 def _rejected(con: duckdb.DuckDBPyConnection, requests: Path) -> int:

@@ -20,52 +20,17 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.prices.sql import MAY_BE_BILLED, cost_sql, join_sql, unknown_reason_sql
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.results import typed_output
-from batch_pipeline.stages.schemas import OUTCOMES
+from batch_pipeline.stages.schemas import OUTCOMES, RESULTS
 from batch_pipeline.stages.sql import literal
 
-VERSION = {b"batch_pipeline.results": b"3"}
 FILE_BITS, ROW_BITS = 20, 30
 """A place is file << ROW_BITS | row: which outcome file, and which row of it."""
 
-_DOLLARS = pa.decimal128(18, 9)
+_OF_REQUEST = ("custom_id", "content_hash")
 FETCHED = [
-    *("status", "failure", "error_code", "error_message", "text", "tool_calls", "output"),
-    *("embedding", "finish_reason", "provider", "model", "attempt", "batch_id", "run_id"),
-    *("input_tokens", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
-    *("output_tokens", "reasoning_tokens", "service_tier", "extras", "annotations", "ended_at"),
+    one.name for one in RESULTS if one.name in OUTCOMES.names and one.name not in _OF_REQUEST
 ]
-
-ADDED = frozenset({"service_tier", "extras", "annotations"})
-"""What outcomes of an older version lack and can do without: null."""
-
-
-def result_schema(
-    keys: Sequence[pa.Field], output: pa.DataType | None, embedding: pa.DataType | None
-) -> pa.Schema:
-    """RESULTS for these key columns, with `output` and `embedding` where they have a type."""
-    typed_answers = {"output": output, "embedding": embedding}
-    answers = [pa.field(name, kind) for name, kind in typed_answers.items() if kind is not None]
-    names = ["custom_id", "status", "failure", "error_code", "error_message", "text", "tool_calls"]
-    names.append("annotations")
-    rest = ["finish_reason", "provider", "model", "attempt", "batch_id", "run_id"]
-    tokens = ["input_tokens", "cached_input_tokens", "cache_write_tokens"]
-    tokens += ["cache_write_1h_tokens", "output_tokens"]
-    return pa.schema(
-        [
-            *keys,
-            *(OUTCOMES.field(name) for name in names),
-            *answers,
-            *(OUTCOMES.field(name) for name in (*rest, "content_hash", *tokens)),
-            *(OUTCOMES.field(name) for name in ("reasoning_tokens", "service_tier", "extras")),
-            pa.field("cost_usd", _DOLLARS),
-            pa.field("live_cost_usd", _DOLLARS),
-            pa.field("cost_unknown", pa.string()),
-            pa.field("price_source", pa.string()),
-            pa.field("price_as_of", pa.date32()),
-            OUTCOMES.field("ended_at"),
-        ],
-        metadata=VERSION,
-    )
+_NEEDED = {one.name for one in RESULTS if one.name in FETCHED and one.since == 1}
 
 
 @dataclass(frozen=True)
@@ -87,9 +52,8 @@ class OutcomeFiles:
 
     def check_current(self) -> None:
         """StoreError for a file of a version whose rows cannot be landed as they are."""
-        needed = set(FETCHED) - ADDED
         for path, footer in zip(self.paths, self.footers, strict=True):
-            if not needed <= set(footer.schema.to_arrow_schema().names):
+            if not set(footer.schema.to_arrow_schema().names) >= _NEEDED:
                 raise StoreError(
                     f"{path}: these outcomes were written by an older version. "
                     "`batch-pipeline reparse` makes them anew from the raw answers; nothing is "

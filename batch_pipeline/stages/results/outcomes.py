@@ -25,14 +25,10 @@ from batch_pipeline.stages.results.bounded_tables import regrouped, rows_within,
 from batch_pipeline.stages.results.decode import decode, salvage
 from batch_pipeline.stages.results.lines import Files
 from batch_pipeline.stages.results.unanswered import LINE_TOO_LONG, absence, cut_off
-from batch_pipeline.stages.schemas import OUTCOMES
+from batch_pipeline.stages.schemas import OUTCOME_COLUMNS, OUTCOMES, REPEATING, Source
 from batch_pipeline.stages.sql import literal
 from batch_pipeline.whole_files import written_aside
 
-_REPEATING = [  # columns worth a dictionary
-    *("partition", "shard", "provider", "model", "batch_id", "run_id", "status", "failure"),
-    *("error_code", "error_message", "finish_reason", "service_tier", "extras"),
-]
 _GROUP_ROWS = 8192  # small groups: results pick single rows out of them
 _BLAMED = pa.schema(
     [("line", pa.int64())]
@@ -45,38 +41,32 @@ _ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid', 
 
 
 # The line of an id decides; without one the batch's own list of problems, then its status.
-_ROWS = """
-    SELECT r.partition, r.custom_id, r.content_hash, f.shard, f.attempt, f.provider,
-        coalesce(d.model, f.model) AS model, f.batch_id, f.run_id,
-        CASE WHEN d.status = 'succeeded' THEN d.status ELSE 'failed' END AS status,
-        CASE WHEN d.position IS NOT NULL THEN d.failure
-            WHEN b.line IS NOT NULL THEN b.failure ELSE f.failure END AS failure,
-        CASE WHEN starts_with(s.raw, '{too_long}') THEN '{line_too_long}'
-            WHEN d.position IS NOT NULL THEN d.error_code
-            WHEN b.line IS NOT NULL THEN b.error_code ELSE f.error_code END AS error_code,
-        CASE WHEN starts_with(s.raw, '{too_long}') THEN split_part(s.raw, '{begins}', 1)
-            WHEN s.unreadable THEN 'The result line cannot be read; see raw.'
-            WHEN d.position IS NOT NULL THEN d.error_message
-            WHEN b.line IS NOT NULL THEN b.error_message ELSE f.error_message
-            END AS error_message,
-        d.text, d.tool_calls, NULL AS output, d.embedding, d.finish_reason, d.input_tokens,
-        d.cached_input_tokens, d.cache_write_tokens, d.cache_write_1h_tokens, d.output_tokens,
-        d.reasoning_tokens, d.service_tier, d.extras, d.annotations,
-        f.ended_at, s.raw
-    FROM {requests} AS r CROSS JOIN facts AS f
-    LEFT JOIN picked AS p ON p.line = r.line
-    LEFT JOIN decoded AS d ON d.position = p.position
-    LEFT JOIN salvaged AS s ON s.position = p.position
-    LEFT JOIN blamed AS b ON b.line = r.line
-    ORDER BY r.line
-"""
+_IS_LONG = f"starts_with(s.raw, {literal(long_lines.TOO_LONG)})"
 
 
-_LONG = {
-    "too_long": long_lines.TOO_LONG,
-    "begins": long_lines.BEGINS,
-    "line_too_long": LINE_TOO_LONG,
+def _decided(name: str, *first: str) -> str:
+    """SQL of what the line says of a failure, else the batch's list, else the batch."""
+    return f"""CASE {" ".join(first)} WHEN d.position IS NOT NULL THEN d.{name}
+        WHEN b.line IS NOT NULL THEN b.{name} ELSE f.{name} END"""
+
+
+_KNOWN_HERE = {
+    "model": "coalesce(d.model, f.model)",
+    "status": "CASE WHEN d.status = 'succeeded' THEN d.status ELSE 'failed' END",
+    "failure": _decided("failure"),
+    "error_code": _decided("error_code", f"WHEN {_IS_LONG} THEN {literal(LINE_TOO_LONG)}"),
+    "error_message": _decided(
+        "error_message",
+        f"WHEN {_IS_LONG} THEN split_part(s.raw, {literal(long_lines.BEGINS)}, 1)",
+        "WHEN s.unreadable THEN 'The result line cannot be read; see raw.'",
+    ),
+    "raw": "s.raw",
 }
+_TABLES = {Source.REQUEST: "r", Source.BATCH: "f", Source.ANSWER: "d"}
+_COLUMNS = ", ".join(
+    f"{_KNOWN_HERE.get(one.name, f'{_TABLES[one.source]}.{one.name}')} AS {one.name}"
+    for one in OUTCOME_COLUMNS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +115,7 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
         facts, blamed = _facts(shard, observation, short), _blamed(observation)
         rows = _rows(con, requests, facts, blamed, group)
         with written_aside(into) as part:
-            write_groups(part, OUTCOMES, _checked(rows, judge), repeating=_REPEATING)
+            write_groups(part, OUTCOMES, _checked(rows, judge), repeating=REPEATING)
         unknown = _quarantine(con, files, into.with_name(f"{into.stem}.unknown.jsonl"))
         seen = _counted(con, into, duplicates=duplicates, unknown=unknown, unreadable=unreadable)
         return replace(seen, absent=_absent(con, requests), withheld=_withheld(con, into))
@@ -170,8 +160,17 @@ def _rows(
     con.register("facts", facts)
     con.register("blamed", blamed)
     try:
-        reader = con.sql(_ROWS.format(requests=_parquet(requests), **_LONG)).to_arrow_reader(group)
-        yield from regrouped(reader, OUTCOMES, group)
+        rows = con.sql(
+            f"""
+            SELECT {_COLUMNS} FROM {_parquet(requests)} AS r CROSS JOIN facts AS f
+            LEFT JOIN picked AS p ON p.line = r.line
+            LEFT JOIN decoded AS d ON d.position = p.position
+            LEFT JOIN salvaged AS s ON s.position = p.position
+            LEFT JOIN blamed AS b ON b.line = r.line
+            ORDER BY r.line
+            """
+        )
+        yield from regrouped(rows.to_arrow_reader(group), OUTCOMES, group)
     finally:
         con.unregister("facts")
         con.unregister("blamed")

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_pipeline.model import BuiltTarget, FailureKind
+from batch_pipeline.model import BuiltTarget
+from batch_pipeline.stages.again import WITHHELD, among, goes_again
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.requests.targets import built_targets
-from batch_pipeline.stages.results.unanswered import OURS_TO_READ
 from batch_pipeline.stages.sql import literal, outcome_rows
 
 
@@ -108,10 +108,11 @@ def choose(  # noqa: PLR0913 - keyword-only: what the choice depends on
     go = _BuiltTargets.of(tables)
     if not tables:
         return Pending((), (), *(np.zeros(0, kind) for kind in _COLUMNS.values()))
-    may = _may_be_sent(retried_kinds, max_attempts, only, withheld=withheld)
+    may = _may_be_sent(only, withheld=withheld)
     if once:
-        may = f"({may}) AND (sent IS NULL OR NOT {_among('partition', once)})"
-    query = _query(tables, held, outcomes, may)
+        may = f"({may}) AND (sent IS NULL OR NOT {among('partition', once)})"
+    latest = _latest(outcomes, goes_again(retried_kinds, max_attempts)) if outcomes else None
+    query = _query(tables, held, latest, may)
     with closing(con.cursor()) as cursor, cursor.sql(query).to_arrow_reader(_BATCH) as reader:
         batches = [_numbers(batch, go) for batch in reader]
     columns = [
@@ -166,57 +167,47 @@ _COLUMNS = {
     "attempt": np.int32,
 }
 _VERSION = "custom_id, content_hash"
-_NEVER_BY_ITSELF = (FailureKind.REJECTED.value, FailureKind.WITHHELD.value)
-_WITHHELD = literal(FailureKind.WITHHELD.value)
-_OURS = ", ".join(literal(code) for code in OURS_TO_READ)
+_READ = f'{_VERSION}, partition, target, "offset", bytes, file_index, file_row_number'
+"""Of a request table; its key columns may have any name, those of the others below too."""
 _NEVER_SENT = (
-    "NULL::INTEGER AS sent, NULL::BIGINT AS counted, false AS answered, NULL AS failure, "
-    "NULL AS code, NULL AS run_id"
+    "NULL::INTEGER AS sent, false AS answered, false AS again, NULL AS failure, NULL AS run_id"
 )
 
 
-def _query(tables: Sequence[Path], held: Sequence[Path], outcomes: Sequence[Path], may: str) -> str:
+def _query(tables: Sequence[Path], held: Sequence[Path], latest: str | None, may: str) -> str:
     """Numbers of the requests for which *may* holds; files that are not there are not joined."""
     # All texts are quoted paths and values.
-    free = f"SELECT *, file_index, file_row_number FROM {_parquet(tables)} WHERE rejected IS NULL"  # noqa: S608
+    free = f"SELECT {_READ} FROM {_parquet(tables)} WHERE rejected IS NULL"  # noqa: S608
     if held:
         free = f"SELECT * FROM ({free}) ANTI JOIN {_parquet(held)} USING ({_VERSION})"  # noqa: S608
     known = f"SELECT *, {_NEVER_SENT} FROM ({free})"  # noqa: S608
-    if outcomes:
-        known = f"SELECT * FROM ({free}) LEFT JOIN ({_latest(outcomes)}) USING ({_VERSION})"  # noqa: S608
+    if latest is not None:
+        known = f"SELECT * FROM ({free}) LEFT JOIN ({latest}) USING ({_VERSION})"  # noqa: S608
     return f"""
         SELECT file_index, target, file_row_number, "offset", bytes,
             coalesce(sent, 0) + 1 AS attempt
         FROM ({known}) WHERE NOT coalesce(answered, false) AND ({may})"""  # noqa: S608
 
 
-def _latest(outcomes: Sequence[Path]) -> str:
+def _latest(outcomes: Sequence[Path], again: str) -> str:
     return f"""
         SELECT {_VERSION}, bool_or(status = 'succeeded') AS answered, max(attempt) AS sent,
-               max(attempt) - count(*) FILTER (failure = {_WITHHELD}) AS counted,
+               {again} AS again,
                arg_max(coalesce(failure, ''), (attempt, coalesce(failure, ''))) AS failure,
-               arg_max(coalesce(error_code, ''), (attempt, coalesce(failure, ''))) AS code,
                arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id
         FROM {outcome_rows(outcomes)} GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
 
 
-def _may_be_sent(
-    retried_kinds: Sequence[str], max_attempts: int, only: Only | None, *, withheld: bool
-) -> str:
+def _may_be_sent(only: Only | None, *, withheld: bool) -> str:
     """A condition on a request; `sent` is null when it was never sent."""
     if only is None:
-        kinds = [kind for kind in retried_kinds if kind not in _NEVER_BY_ITSELF]
-        again = (
-            f"{_among('failure', kinds)} AND code NOT IN ({_OURS}) "
-            f"AND counted < {int(max_attempts)}"
-        )
-        by_hand = f" OR failure = {_WITHHELD}" if withheld else ""
-        return f"sent IS NULL OR ({again}){by_hand}"
+        by_hand = f" OR failure = {WITHHELD}" if withheld else ""
+        return f"sent IS NULL OR again{by_hand}"
     asked = ["true"]
     if only.custom_ids is not None:
-        asked.append(_among("custom_id", only.custom_ids))
+        asked.append(among("custom_id", only.custom_ids))
     if only.kinds is not None:
-        asked.append(f"coalesce({_among('failure', only.kinds)}, false)")
+        asked.append(f"coalesce({among('failure', only.kinds)}, false)")
     if only.run_id is not None:
         asked.append(f"coalesce(run_id = {literal(only.run_id)}, false)")
     return " AND ".join(asked)
@@ -229,12 +220,6 @@ def _numbers(batch: pa.RecordBatch, go: _BuiltTargets) -> list[Numbers]:
     numbers["target"] = go.of_rows(table, columns["target"])
     # A copy of each: the batch's own memory goes back.
     return [numbers[name].astype(kind) for name, kind in _COLUMNS.items()]
-
-
-def _among(column: str, values: Sequence[str]) -> str:
-    if not values:
-        return "false"
-    return f"{column} IN ({', '.join(literal(value) for value in values)})"
 
 
 def _parquet(paths: Sequence[Path]) -> str:

@@ -15,8 +15,8 @@ from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import Override
 from batch_pipeline.providers.mistral.decode import decode_sql as mistral_decode_sql
 from batch_pipeline.providers.mistral.facts import OCR
-from batch_pipeline.stages.requests.keys import RESULT_COLUMNS
 from batch_pipeline.stages.results import land as results
+from batch_pipeline.stages.schemas import RESULTS
 from batch_pipeline_tests.stages.result_lines import (
     ON,
     SCHEMA,
@@ -58,7 +58,7 @@ def test_results_have_their_columns_in_order_and_say_their_version(back: Returne
     back.decode(ids(1), [answer("row-0", GOOD)])
     back.land()
     schema = pq.read_schema(back.results)
-    assert schema.names == ["id", *(name for name in RESULT_COLUMNS if name != "embedding")]
+    assert schema.names == ["id", *(one.name for one in RESULTS if one.name != "embedding")]
     assert schema.metadata[b"batch_pipeline.results"] == b"3"
     assert schema.field("id").type == pa.int32()
     assert schema.field("cost_usd").type == pa.decimal128(18, 9)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,33 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_pipeline.model import Limits
+from batch_pipeline.model import FailureKind, Limits
+from batch_pipeline.prices.find import Prices
+from batch_pipeline.stages.results.land import land
+from batch_pipeline.stages.results.unanswered import FILE_CUT
+from batch_pipeline.stages.schemas import OUTCOMES
 from batch_pipeline.stages.shards.pending import Only, Pending, choose
 from batch_pipeline_tests.stages.built_requests import build, connected, make_job, write
 
-OUTCOMES = pa.schema(
-    {
-        "custom_id": pa.string(),
-        "content_hash": pa.string(),
-        "attempt": pa.int32(),
-        "status": pa.string(),
-        "failure": pa.string(),
-        "run_id": pa.string(),
-    }
-)
 HELD = pa.schema({"custom_id": pa.string(), "content_hash": pa.string()})
 KINDS = ["errored", "expired", "refused", "rejected"]
+EVERY_KIND = [kind.value for kind in FailureKind]
 
 
 class World:
     """Ten requests (the last one rejected) and what has become of them so far."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, key: str = "id") -> None:
         self.root = root
         texts = [*(f"text {n}" for n in range(9)), "x" * 500]
-        write(root / "in" / "x.parquet", {"id": [str(n) for n in range(10)], "text": texts})
+        write(root / "in" / "x.parquet", {key: [str(n) for n in range(10)], "text": texts})
         with connected() as con:
-            job = make_job(root / "in")
+            job = make_job(root / "in", key=key)
             self.table = build(con, job, root / "partition=all", limits=Limits(99, 300)).table
         self.requests = pq.read_table(self.table, partitioning=None).to_pylist()
         self.files = 0
@@ -181,3 +177,53 @@ def test_the_held_the_answered_and_the_rejected_are_never_chosen(
     assert not found.keys() & (held | answered | {9})
     for number, attempt in found.items():
         assert attempt == 1 + max((a for n, _, a in said if n == number), default=0)
+
+
+SENT = st.tuples(
+    st.integers(0, 8),
+    st.sampled_from([*EVERY_KIND, None]),
+    st.integers(1, 4),
+    st.sampled_from([None, None, "server_error", FILE_CUT]),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(SENT, min_size=1), st.sets(st.sampled_from(EVERY_KIND)), st.integers(1, 4))
+def test_what_results_say_goes_again_is_what_is_sent_again(
+    world: World,
+    said: list[tuple[int, str | None, int, str | None]],
+    retried: set[str],
+    max_attempts: int,
+) -> None:
+    every = [(number, "cancelled", 1, None) for number in range(9)] + said
+    rows = [
+        {
+            **world.version(number),
+            "attempt": attempt,
+            "status": "succeeded" if kind is None else "failed",
+            "failure": kind,
+            "error_code": code,
+        }
+        for number, kind, attempt, code in every
+    ]
+    files = [world.written(rows[:10], OUTCOMES), world.written(rows[10:], OUTCOMES)]
+    with connected() as con:
+        landed = land(
+            con,
+            requests=world.table,
+            outcomes=files,
+            key_columns=["id"],
+            schema=None,
+            priced=Prices(datetime(2026, 11, 21, tzinfo=UTC)),
+            into=world.root / "results.parquet",
+            retried_kinds=retried,
+            max_attempts=max_attempts,
+        )
+    chosen = world.choose(*files, retried=sorted(retried), max_attempts=max_attempts)
+    assert landed.retryable == len(chosen)
+
+
+def test_a_key_may_be_named_as_what_is_known_of_a_request(tmp_path: Path) -> None:
+    world = World(tmp_path, key="again")
+    found = world.choose(world.failed(0, "errored"), held=[world.held(*range(1, 9))])
+    assert attempts(found) == {0: 2}
