@@ -36,6 +36,8 @@ class Case:
     untyped: frozenset[str] = frozenset()  # members that the SDK's newest types have lost
     with_feature: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """What a target must say besides, to have a feature."""
+    account: tuple[str, ...] = ()  # variables that make another account of the same key
+    deletes_batches: bool = True
     rows: Mapping[str, str] = field(default_factory=dict)
     """Row faults of the simulator that end otherwise here than elsewhere."""
 
@@ -43,6 +45,16 @@ class Case:
     def endpoint(self) -> str:
         """Where it chats."""
         return next(iter(self.models))
+
+    @property
+    def key_variable(self) -> str:
+        """Where its key is."""
+        return f"{self.provider.upper()}_API_KEY"
+
+    @property
+    def url_variable(self) -> str:
+        """Where its address is."""
+        return f"{self.provider.upper()}_BASE_URL"
 
     @property
     def codec(self) -> Codec:
@@ -79,6 +91,8 @@ def _read(value: object) -> object:
 CASES = (
     Case(
         provider="openai",
+        account=("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
+        deletes_batches=False,
         models={
             "/v1/chat/completions": "gpt-4.1-nano",
             "/v1/responses": "gpt-4.1-nano",
@@ -94,6 +108,7 @@ CASES = (
     ),
     Case(
         provider="anthropic",
+        account=("ANTHROPIC_WORKSPACE_ID",),
         models={"/v1/messages": "claude-haiku-4-5"},
         sdk={"/v1/messages": TypeAdapter(ClaudeRequest)},
         uploads=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from batch_pipeline.simulator.records import LogEntry
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline.spec import BatchJob
 from batch_pipeline_tests.contract.cases import Case
-from batch_pipeline_tests.world import three_providers
+from batch_pipeline_tests.world import KEY, three_providers
 
 HOUR = 3600.0
 CON = duckdb.connect(config={"memory_limit": "256MB", "threads": 1})
@@ -35,6 +35,7 @@ class ClientRunner:
     sim: Simulator
     folder: Path
     waits: list[float] = field(default_factory=list)
+    _made: list[Client] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sim.faults(None)
@@ -47,16 +48,27 @@ class ClientRunner:
         """The client of the case, with noted waits."""
         return self.client_of()
 
-    def client_of(self, env: Mapping[str, str] | None = None, *, tries: int = 6) -> Client:
+    def client_of(
+        self, env: Mapping[str, str] | None = None, *, tries: int = 6, answer: float = 60.0
+    ) -> Client:
         """Another client; *env* goes over the simulator's."""
-        patience = Patience(tries=tries, sleep=self.waits.append, spread=lambda: 0.0)
+        note = self.waits.append
+        patience = Patience(tries=tries, answer=answer, sleep=note, spread=lambda: 0.0)
         said = {**three_providers(self.sim), **(env or {})}
-        return Registry().client(self.case.provider, said, patience=patience)
+        client = Registry().client(self.case.provider, said, patience=patience)
+        self._made.append(client)
+        return client
 
-    def at(self, url: str) -> Client:
+    def at(self, url: str, *, tries: int = 1, answer: float = 60.0, key: str = KEY) -> Client:
         """A client that is not patient, at another address."""
         base = url.removesuffix("/v1") if self.case.provider == "mistral" else url
-        return self.client_of({f"{self.case.provider.upper()}_BASE_URL": base}, tries=1)
+        env = {self.case.key_variable: key, self.case.url_variable: base}
+        return self.client_of(env, tries=tries, answer=answer)
+
+    def close(self) -> None:
+        """Close every client there was."""
+        for client in self._made:
+            client.close()
 
     def faults(self, *calls: dict[str, object]) -> None:
         """Let these calls go wrong."""
@@ -97,9 +109,9 @@ class ClientRunner:
             }
         )
 
-    def shard(self, count: int = 2) -> Shard:
+    def shard(self, count: int = 2, **changes: Any) -> Shard:  # noqa: ANN401 - of any field
         """The shard of `lines`, with an intent that no other test has."""
-        return Shard(
+        shard = Shard(
             shard_id=f"shard-{self.began}",
             job="contract",
             attempt=1,
@@ -111,6 +123,7 @@ class ClientRunner:
             digest="0" * 64,
             intent=f"intent-{self.began}",
         )
+        return replace(shard, **changes)
 
     def send(self, count: int = 2, *, client: Client | None = None) -> Observation:
         """Upload and create."""
@@ -156,8 +169,7 @@ def client_runner(case: Case, sim: Simulator, folder: Path) -> Iterator[ClientRu
     try:
         yield runner
     finally:
-        if "client" in vars(runner):
-            runner.client.close()
+        runner.close()
 
 
 def _filled(tree: Tree) -> Any:  # noqa: ANN401 - any JSON

@@ -32,7 +32,10 @@ DAY = 86_400
 UNCERTAIN: list[dict[str, object]] = [
     {"do": "fail", "status": 500, "when": "before"},
     {"do": "fail", "status": 503, "when": "after", "retry_after": 1},
+    {"do": "fail", "status": 504, "when": "before"},
+    {"do": "fail", "status": 529, "when": "before"},
     {"do": "fail", "status": 408, "when": "after"},
+    {"do": "fail", "status": 409, "when": "after"},
     {"do": "drop", "when": "before"},
     {"do": "drop", "when": "after"},
     {"do": "cut", "bytes": 20},
@@ -76,7 +79,8 @@ def test_a_create_without_a_certain_answer_is_made_once_and_found_exactly_if_it_
     runner: ClientRunner, fault: dict[str, object]
 ) -> None:
     runner.faults({"operation": "create", "times": 1, **fault})
-    with pytest.raises(Ambiguous, match="look for it before anything is sent again"):
+    what = f"create of a batch for shard {runner.shard().shard_id}.* failed: "
+    with pytest.raises(Ambiguous, match=f"{what}.*look for it before anything is sent again"):
         runner.send()
     [create] = runner.calls("create")
     assert runner.waits == []
@@ -91,10 +95,13 @@ def test_a_create_without_a_certain_answer_is_made_once_and_found_exactly_if_it_
 def test_a_refused_create_is_certain_and_made_once(
     runner: ClientRunner, status: int, meant: type[ProviderError]
 ) -> None:
-    runner.faults({"do": "fail", "operation": "create", "status": status, "retry_after": 45})
-    with pytest.raises(ProviderError) as caught:
+    fault = {"do": "fail", "status": status, "retry_after": 45, "message": "For a reason."}
+    runner.faults({"operation": "create", **fault})
+    what = f"create of a batch for shard {runner.shard().shard_id}.* failed: "
+    with pytest.raises(ProviderError, match=rf"{what}HTTP {status}: For a reason\. ") as caught:
         runner.send()
     assert type(caught.value) is meant
+    assert ("The same call would be refused again" in str(caught.value)) is (meant is Refused)
     assert getattr(caught.value, "retry_after", 45) == 45
     assert len(runner.calls("create")) == 1
     assert runner.waits == []
@@ -104,17 +111,20 @@ def test_a_refused_create_is_certain_and_made_once(
 def test_a_file_that_the_provider_does_not_see_yet_is_waited_for_but_not_for_ever(
     runner: ClientRunner,
 ) -> None:
-    runner.faults({"do": "fail", "operation": "create", "status": 404, "times": 2})
     if not runner.case.uploads:
+        runner.faults({"do": "fail", "operation": "create", "status": 404, "times": 2})
         with pytest.raises(NotFound):
             runner.send()
         return
+    runner.faults({"do": "lag", "operation": "create", "times": 3})
     assert runner.send().batch_id
-    assert runner.waits == [1, 2]
-    runner.faults({"do": "fail", "operation": "create", "status": 404})
-    with pytest.raises(NotFound):
+    assert runner.waits == [1, 2, 4]
+    assert [entry.status == 200 for entry in runner.calls("create")] == [False, False, False, True]
+    runner.faults({"do": "lag", "operation": "create"})
+    runner.waits.clear()
+    with pytest.raises(NotFound, match=r"(?i)(cannot|not) f(i|ou)nd"):
         runner.send()
-    assert sum(runner.waits) == 63
+    assert sum(runner.waits) == 60
 
 
 def test_lines_that_are_at_fault_as_such_are_told_before_anything_runs(
@@ -147,9 +157,12 @@ def test_lines_that_are_at_fault_as_such_are_told_before_anything_runs(
     ("fault", "waits"),
     [
         ({"do": "drop", "when": "before"}, [0.5]),
+        ({"do": "fail", "status": 500}, [0.5]),
+        ({"do": "fail", "status": 408}, [0.5]),
+        ({"do": "fail", "status": 409}, [0.5]),
         ({"do": "fail", "status": 429, "retry_after": 7}, [7]),
     ],
-    ids=["drop", "429"],
+    ids=["drop", "500", "408", "409", "429"],
 )
 def test_a_call_that_costs_nothing_is_made_again(
     runner: ClientRunner, operation: str, fault: dict[str, object], waits: list[float]
@@ -160,6 +173,27 @@ def test_a_call_that_costs_nothing_is_made_again(
     FREE[operation](runner, runner.client, seen)
     assert len(runner.calls(operation)) == made + 2
     assert runner.waits == waits
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"do": "fail", "status": 502, "when": "after"},
+        {"do": "drop", "when": "after"},
+        {"do": "cut", "bytes": 5},
+    ],
+    ids=["502-after", "drop-after", "cut"],
+)
+def test_an_upload_that_fails_for_a_moment_is_sent_again_from_its_first_byte(
+    runner: ClientRunner, fault: dict[str, object]
+) -> None:
+    if not runner.case.uploads:
+        pytest.skip("lines go with the create")
+    runner.faults({**fault, "operation": "upload", "times": 2})
+    made = runner.send(3)
+    assert runner.waits == [0.5, 1]
+    runner.sim.advance(60)
+    assert runner.client.retrieve(made.batch_id).completed == 3
 
 
 @every_free_call
@@ -184,10 +218,15 @@ def test_a_provider_that_stays_down_is_unavailable_and_not_asked_for_ever(
     seen = runner.send()
     runner.faults({"do": "fail", "operation": "any", "status": 502})
     made = len(runner.calls())
-    with pytest.raises(Unavailable, match="may be made again"):
+    told = f"look at batch {seen.batch_id} failed: HTTP 502: .*may be made again"
+    with pytest.raises(Unavailable, match=told):
         runner.client.retrieve(seen.batch_id)
     assert len(runner.calls()) == made + 6
     assert runner.waits == [0.5, 1, 2, 4, 8]
+    if runner.case.uploads:
+        with pytest.raises(Unavailable, match=r"upload of s-1\.jsonl failed: HTTP 502"):
+            runner.client.upload(runner.lines(), name="s-1")
+        assert len(runner.calls()) == made + 12
 
 
 def test_a_batch_that_is_not_there_is_not_found_and_not_asked_for_again(
@@ -264,7 +303,7 @@ def test_a_cancelled_batch_gives_what_was_finished_before(runner: ClientRunner) 
     seen = runner.client.retrieve(made.batch_id)
     assert seen.status is RemoteStatus.CANCELLED
     kinds = [row["failure"] for row in runner.answers(seen)]
-    assert kinds.count(None) == 2
+    assert kinds.count(None) == seen.completed == 2
     assert set(kinds) <= {None, "cancelled"}
     assert runner.client.cancel(made.batch_id).status is RemoteStatus.CANCELLED  # twice is no error
 
@@ -277,59 +316,5 @@ def test_a_window_that_closes_leaves_what_was_finished_before(runner: ClientRunn
     seen = runner.client.retrieve(made.batch_id)
     assert seen.status is RemoteStatus.EXPIRED
     kinds = [row["failure"] for row in runner.answers(seen)]
-    assert kinds.count(None) == 2
+    assert kinds.count(None) == seen.completed == 2
     assert set(kinds) <= {None, "expired"}
-
-
-# --- results --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cut", [0, 50])
-def test_a_cut_download_is_made_again_and_the_file_is_whole_or_not_there(
-    runner: ClientRunner, cut: int
-) -> None:
-    seen = runner.ended(3)
-    out, file_id = runner.folder / "results", str(seen.output_file_id)
-    runner.faults({"do": "cut", "operation": "content", "bytes": cut, "times": 2})
-    assert runner.client.download(file_id, out) == out.stat().st_size
-    assert out.read_bytes().count(b'"custom_id"') == 3
-    out.unlink()
-    there = sorted(runner.folder.iterdir())
-    runner.faults({"do": "cut", "operation": "content", "bytes": cut})
-    with pytest.raises(Unavailable):
-        runner.client.download(file_id, out)
-    assert sorted(runner.folder.iterdir()) == there
-
-
-def test_results_that_the_provider_no_longer_has_are_not_found(runner: ClientRunner) -> None:
-    seen = runner.ended()
-    runner.sim.advance(31 * DAY)
-    with pytest.raises(NotFound):
-        runner.client.download(str(seen.output_file_id), runner.folder / "out")
-    assert len(runner.calls("content")) == 1
-    assert not (runner.folder / "out").exists()
-
-
-def test_what_was_deleted_may_be_deleted_again(runner: ClientRunner) -> None:
-    seen = runner.ended()
-    for _ in range(2):
-        runner.client.delete_file(str(seen.output_file_id))
-    with pytest.raises(NotFound):
-        runner.client.download(str(seen.output_file_id), runner.folder / "out")
-
-
-def test_an_upload_without_a_create_is_named_after_its_shard_and_can_be_deleted(
-    runner: ClientRunner,
-) -> None:
-    runner.faults({"do": "fail", "operation": "create", "status": 400})
-    with pytest.raises(Refused):
-        runner.send()
-    files = [entry.effect for entry in runner.calls("upload")]
-    assert len(files) == runner.case.uploads
-    for file_id in files:
-        orphan = runner.sim._engine.state.file(str(file_id))
-        assert orphan is not None
-        assert orphan.filename == f"contract-{runner.shard().shard_id}.jsonl"
-        runner.client.delete_file(str(file_id))
-        gone = runner.sim._engine.state.file(str(file_id))
-        assert gone is None or gone.deleted

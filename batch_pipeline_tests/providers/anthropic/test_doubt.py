@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_pipeline.errors import Ambiguous, Unavailable, Undecided
+from batch_pipeline.errors import Unavailable, Undecided
 from batch_pipeline.providers.anthropic.client import AnthropicClient
 from batch_pipeline.providers.protocol import Known
 from batch_pipeline.simulator.server import Simulator
@@ -24,20 +24,6 @@ OURS = Known(is_ours=lambda custom_id: custom_id in {"row-0", "row-1"})
 @pytest.fixture
 def claude(sim: Simulator, waits: list[float]) -> AnthropicClient:
     return make_anthropic(sim.anthropic_url, waits=waits)
-
-
-def test_a_batch_that_was_made_without_an_answer_is_undecided_until_its_results_tell(
-    sim: Simulator, claude: AnthropicClient, tmp_path: Path
-) -> None:
-    sim.faults({"calls": [{"do": "drop", "operation": "create", "when": "after"}]})
-    with pytest.raises(Ambiguous):
-        send_claude(claude, tmp_path)
-    with pytest.raises(Undecided, match="Look again"):
-        claude.find(SHARD, since=LONG_AGO, known=OURS)
-    sim.advance(60)
-    found = claude.find(SHARD, since=LONG_AGO, known=OURS)
-    assert found is not None
-    assert sim.custom_ids(found.batch_id) == ["row-0", "row-1"]
 
 
 def test_without_a_batch_there_is_none(claude: AnthropicClient, tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +11,7 @@ import pytest
 from batch_pipeline.errors import (
     BadLines,
     NotFound,
-    OutOfCredit,
     Refused,
-    Throttled,
     TooLarge,
     Unauthorized,
 )
@@ -26,8 +21,8 @@ from batch_pipeline.providers.mistral.decode import decode_sql
 from batch_pipeline.simulator.limits import Limits
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.providers.factories import LONG_AGO, NO_LINES, NOTHING
+from batch_pipeline_tests.providers.fixed_answers import answering, closed
 from batch_pipeline_tests.providers.mistral.factories import (
-    FILE_ID,
     JOB_ID,
     make_client,
     make_shard,
@@ -64,37 +59,6 @@ def _decoded(raw: Path) -> list[tuple[str, str | None, str | None]]:
     return con.sql(
         f"SELECT custom_id, failure, error_code FROM ({query}) ORDER BY custom_id"  # noqa: S608 - ours
     ).fetchall()
-
-
-def test_a_shard_goes_up_runs_and_comes_back_whole(
-    sim: Simulator, client: MistralClient, tmp_path: Path
-) -> None:
-    made = send(client, tmp_path, rows=3)
-    assert (made.status, made.total) == (RemoteStatus.VALIDATING, 0)
-    assert made.metadata == {
-        "intent": "intent-1",
-        "job": "reviews",
-        "shard": "s-1",
-        "attempt": "1",
-        "timeout_hours": "24",
-    }
-    assert made.expires_at == made.created_at + timedelta(hours=24)
-    sim.advance(60)
-    done = client.retrieve(made.batch_id)
-    assert (done.status, done.total, done.completed, done.failed) == (
-        RemoteStatus.COMPLETED,
-        3,
-        3,
-        0,
-    )
-    assert done.ended_at is not None
-    assert done.results_until == done.ended_at + timedelta(hours=24)
-    assert done.error_file_id is None
-    assert done.output_file_id is not None
-    target = tmp_path / "raw" / "b.output.jsonl"
-    assert client.download(done.output_file_id, target) == target.stat().st_size
-    assert _decoded(target) == [(f"row-{number}", None, None) for number in range(3)]
-    assert list(target.parent.iterdir()) == [target]
 
 
 def test_failed_rows_come_in_a_file_of_their_own_and_are_read(tmp_path: Path) -> None:
@@ -146,29 +110,6 @@ def test_lines_that_mistral_will_not_take_are_named_before_anything_costs(
     assert (_statuses(sim, "upload"), waits) == ([422], [])
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"do": "fail", "status": 502},
-        {"do": "fail", "status": 500, "when": "after"},
-        {"do": "drop"},
-        {"do": "cut", "bytes": 5},
-    ],
-)
-def test_an_upload_that_fails_for_a_moment_is_sent_again_from_its_first_byte(
-    sim: Simulator,
-    client: MistralClient,
-    waits: list[float],
-    tmp_path: Path,
-    fault: dict[str, object],
-) -> None:
-    sim.faults({"calls": [{**fault, "operation": "upload", "times": 2}]})
-    made = send(client, tmp_path, rows=3)
-    assert waits == [0.5, 1.0]
-    sim.advance(60)
-    assert client.retrieve(made.batch_id).completed == 3
-
-
 def test_a_file_that_is_too_large_is_told_apart_and_not_sent_again(tmp_path: Path) -> None:
     with Simulator(speed=0, limits=Limits(mistral_max_file_bytes=50)) as sim:
         with pytest.raises(TooLarge, match="Cut the shard in two"):
@@ -179,40 +120,10 @@ def test_a_file_that_is_too_large_is_told_apart_and_not_sent_again(tmp_path: Pat
 # --- creates: never repeated blindly -----------------------------------------------------------
 
 
-def test_a_create_waits_for_a_file_that_mistral_does_not_see_yet(
-    sim: Simulator, client: MistralClient, waits: list[float], tmp_path: Path
-) -> None:
-    sim.faults({"calls": [{"do": "lag", "operation": "create", "times": 3}]})
-    assert send(client, tmp_path).status is RemoteStatus.VALIDATING
-    assert waits == [1.0, 2.0, 4.0]
-    assert _statuses(sim, "create") == [404, 404, 404, 200]
-
-
-def test_a_create_gives_up_on_a_file_that_never_shows_after_a_minute(
-    client: MistralClient, waits: list[float]
-) -> None:
-    with pytest.raises(NotFound, match="not found"):
-        client.create(make_shard(), NO_LINES, file_id=FILE_ID)
-    assert sum(waits) == 60
-
-
-def test_a_certain_no_is_no_doubt(sim: Simulator, client: MistralClient, file_id: str) -> None:
+def test_a_model_that_is_not_ours_is_a_certain_no(client: MistralClient, file_id: str) -> None:
     with pytest.raises(Refused, match="You do not have access to the model"):
         client.create(make_shard(model="nobody-s-model"), NO_LINES, file_id=file_id)
-    for status, kind in ((402, OutOfCredit), (429, Throttled), (401, Unauthorized)):
-        sim.faults({"calls": [{"do": "fail", "operation": "create", "status": status}]})
-        with pytest.raises(kind):
-            client.create(make_shard(), NO_LINES, file_id=file_id)
     assert client.find(make_shard(), since=LONG_AGO, known=NOTHING) is None
-
-
-def test_long_names_are_cut_to_what_metadata_takes(client: MistralClient, file_id: str) -> None:
-    shard = replace(make_shard(intent="i" * 600), shard_id="s" * 600)
-    made = client.create(shard, NO_LINES, file_id=file_id)
-    assert made.metadata["shard"] == "s" * 512
-    found = client.find(shard, since=LONG_AGO, known=NOTHING)
-    assert found is not None
-    assert found.batch_id == made.batch_id
 
 
 # --- stopping, fetching, deleting --------------------------------------------------------------
@@ -225,35 +136,6 @@ def test_a_batch_that_has_not_begun_is_cancelled_at_once_and_twice_is_no_error(
     asked = client.cancel(made.batch_id)
     assert (asked.status, asked.output_file_id) == (RemoteStatus.CANCELLED, None)
     assert client.cancel(made.batch_id).status is RemoteStatus.CANCELLED
-
-
-def test_a_batch_that_runs_is_cancelled_in_its_time_with_what_was_answered(
-    tmp_path: Path,
-) -> None:
-    with Simulator(speed=0, faults={"batches": [{"do": "stall", "after": 0.5}]}) as sim:
-        client = make_client(sim.mistral_url)
-        made = send(client, tmp_path)
-        sim.advance(60)
-        asked = client.cancel(made.batch_id)
-        assert (asked.status, asked.raw_status) == (RemoteStatus.ENDING, "CANCELLATION_REQUESTED")
-        assert client.cancel(made.batch_id).status is RemoteStatus.ENDING
-        sim.advance(60)
-        ended = client.retrieve(made.batch_id)
-        assert (ended.status, ended.completed) == (RemoteStatus.CANCELLED, 1)
-        assert ended.output_file_id is not None
-        client.download(ended.output_file_id, tmp_path / "out.jsonl")
-    assert len(_decoded(tmp_path / "out.jsonl")) == 1
-
-
-def test_a_cancel_that_comes_too_late_tells_how_the_batch_ended(
-    sim: Simulator, client: MistralClient, waits: list[float], tmp_path: Path
-) -> None:
-    made = send(client, tmp_path)
-    sim.advance(60)
-    assert client.cancel(made.batch_id).status is RemoteStatus.COMPLETED
-    assert waits == []
-    with pytest.raises(NotFound):
-        client.cancel(JOB_ID)
 
 
 @pytest.fixture
@@ -279,35 +161,38 @@ def test_results_are_gone_when_the_observation_said_so(
     assert waits == []
 
 
-def test_files_and_batches_are_deleted_once_and_asking_again_is_fine(
-    sim: Simulator, client: MistralClient, output_id: str
-) -> None:
-    (seen,) = client.observe(since=LONG_AGO)
-    for _ in range(2):
-        client.delete_file(output_id)
-        client.delete_batch(seen.batch_id)
-    assert _statuses(sim, "delete") == [200, 200, 404, 404]
-    assert list(client.observe(since=LONG_AGO)) == []
+# --- looking --------------------------------------------------------------------------------------
 
 
-def test_each_change_is_one_record_with_its_ids(
-    client: MistralClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_look_survives_a_bad_moment_and_a_new_batch_may_be_unknown_for_one(
+    sim: Simulator, client: MistralClient, waits: list[float], tmp_path: Path
 ) -> None:
-    caplog.set_level(logging.INFO, logger="batch_pipeline")
     made = send(client, tmp_path)
-    client.cancel(made.batch_id)
-    list(client.observe(since=LONG_AGO))
-    assert made.input_file_id is not None
-    client.delete_file(made.input_file_id)
-    client.delete_batch(made.batch_id)
-    ours = [record for record in caplog.records if record.name.startswith("batch_pipeline.prov")]
-    assert [record.getMessage() for record in ours] == [
-        "file uploaded",
-        "batch created",
-        "batch cancel asked",
-        "file deleted",
-        "batch deleted",
-    ]
-    assert {vars(record)["account"] for record in ours} == {client.account}
-    assert (vars(ours[1])["batch_id"], vars(ours[1])["shard"]) == (made.batch_id, "s-1")
-    assert "hello" not in json.dumps([vars(record) for record in ours], default=repr)
+    broken = {"do": "fail", "operation": ["retrieve", "list"], "status": 500, "times": 2}
+    sim.faults({"calls": [broken, {"do": "lag", "operation": "retrieve", "times": 1}]})
+    assert [seen.batch_id for seen in client.observe(since=LONG_AGO)] == [made.batch_id]
+    assert len(waits) == 2
+    with pytest.raises(NotFound):
+        client.retrieve(made.batch_id)
+    assert client.retrieve(made.batch_id).batch_id == made.batch_id
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def test_a_closed_client_has_given_back_its_connections() -> None:
+    client = make_client(closed())
+    client.close()
+    assert client._http.is_closed
+
+
+def test_a_host_that_is_not_there_is_not_waited_for_as_long_as_an_answer() -> None:
+    waits: list[object] = []
+    with answering(b"{}", status=401) as url:
+        client = make_client(url)
+        client._http.event_hooks["request"].append(
+            lambda request: waits.append(dict(request.extensions["timeout"]))
+        )
+        with pytest.raises(Unauthorized):
+            client.retrieve(JOB_ID)
+    assert waits == [{"connect": 5.0, "read": 60.0, "write": 60.0, "pool": 60.0}]

@@ -30,7 +30,7 @@ from batch_pipeline.providers.listing import Named
 from batch_pipeline.providers.mistral.answers import PAGE, Batch, Page, listed, observation
 from batch_pipeline.stages.results.unanswered import absence
 from batch_pipeline_tests.providers.factories import LONG_AGO, NO_LINES, NOTHING
-from batch_pipeline_tests.providers.fixed_answers import answering, closed, silent
+from batch_pipeline_tests.providers.fixed_answers import answering
 from batch_pipeline_tests.providers.mistral.factories import (
     FILE_ID,
     JOB_ID,
@@ -186,20 +186,6 @@ def test_a_field_that_the_sdk_no_longer_knows_does_not_lose_a_batch() -> None:
         assert make_client(url).retrieve(JOB_ID).metadata["intent"] == "intent-1"
 
 
-@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"{}", b'{"id": "1', b"", b"null"])
-def test_an_answer_that_is_no_batch_leaves_a_create_in_doubt_and_a_look_unavailable(
-    body: bytes,
-) -> None:
-    with answering(body) as url:
-        client = make_client(url, tries=1)
-        with pytest.raises(Ambiguous, match="look for it before anything is sent again"):
-            create(url)
-        with pytest.raises(Unavailable, match="not Mistral's"):
-            client.retrieve(JOB_ID)
-        with pytest.raises(Unavailable):
-            client.find(make_shard(), since=LONG_AGO, known=NOTHING)
-
-
 def test_a_page_of_a_gateway_is_no_answer() -> None:
     with answering(b"<html>hi</html>", headers={"Content-Type": "text/html"}) as url:
         with pytest.raises(Ambiguous, match="HTTP 200: <html>hi"):
@@ -208,56 +194,20 @@ def test_a_page_of_a_gateway_is_no_answer() -> None:
             make_client(url, tries=1).retrieve(JOB_ID)
 
 
-def test_an_answer_cut_on_its_way_leaves_a_create_in_doubt() -> None:
-    with answering(json.dumps(JOB).encode(), headers={"Content-Length": "9999"}) as url:
-        with pytest.raises(Ambiguous, match="RemoteProtocolError"):
-            create(url)
-        with pytest.raises(Unavailable, match="RemoteProtocolError"):
-            make_client(url, tries=1).retrieve(JOB_ID)
-
-
-def test_silence_leaves_a_create_in_doubt_and_a_look_unavailable() -> None:
-    with silent() as url:
-        client = make_client(url, tries=1, answer=0.05)
-        with pytest.raises(Ambiguous, match="ReadTimeout"):
-            client.create(make_shard(), NO_LINES, file_id=FILE_ID)
-        with pytest.raises(Unavailable, match="ReadTimeout"):
-            client.retrieve(JOB_ID)
-
-
-def test_a_refused_connection_is_tried_again_where_that_is_free() -> None:
-    waits: list[float] = []
-    client = make_client(closed(), waits=waits, tries=3)
-    with pytest.raises(Ambiguous):
-        client.create(make_shard(), NO_LINES, file_id=FILE_ID)
-    assert waits == []
-    with pytest.raises(Unavailable, match="ConnectError"):
-        client.retrieve(JOB_ID)
-    assert waits == [0.5, 1.0]
-
-
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (400, {"message": "Bad."}, Refused),
         (401, {"detail": "Invalid API Key"}, Unauthorized),
         (402, {"detail": "Set up billing."}, OutOfCredit),
-        (403, {"message": "No."}, Unauthorized),
-        (413, {"message": "Payload Too Large"}, TooLarge),
         (422, {"detail": "You do not have access to the model"}, Refused),
         (422, {"detail": [{"loc": ["body", "timeout_hours"], "msg": "At least 1."}]}, Refused),
         (422, {"detail": "File is too large."}, TooLarge),
         (400, {"message": "The file exceeds the limit of 100000 requests."}, TooLarge),
         (422, {"detail": "This exceeds the pending requests of the workspace."}, Throttled),
-        (429, {"message": "Requests rate limit exceeded"}, Throttled),
-        (408, {"message": "Timeout."}, Ambiguous),
-        (409, {"message": "Conflict."}, Ambiguous),
-        (500, {"object": "error", "message": "Oops.", "code": 3000}, Ambiguous),
-        (502, {"message": "Bad gateway."}, Ambiguous),
         (304, {}, Ambiguous),
     ],
 )
-def test_a_create_is_certain_or_in_doubt_by_what_was_answered(
+def test_a_create_is_certain_or_in_doubt_by_the_words_too(
     status: int, body: object, kind: type[ProviderError]
 ) -> None:
     said = b"" if status == 304 else json.dumps(body).encode()
@@ -286,13 +236,6 @@ def test_an_error_of_any_shape_says_what_is_wrong_and_not_with_which_words(
     with answering(said, status=400) as url, pytest.raises(Refused) as caught:
         make_client(url).retrieve(JOB_ID)
     assert f"HTTP 400: {words}. The same call" in str(caught.value)
-
-
-def test_a_throttled_call_says_how_long_to_wait() -> None:
-    wait = {"Retry-After": "7"}
-    with answering(b"{}", status=429, headers=wait) as url, pytest.raises(Throttled) as caught:
-        create(url)
-    assert caught.value.retry_after == 7
 
 
 def _upload(body: object, folder: Path, *, status: int = 422) -> Callable[[], object]:
@@ -334,27 +277,6 @@ def test_a_download_of_another_content_type_is_no_result_file(tmp_path: Path) ->
     with answering(b'{"a": 1}') as url, pytest.raises(Unavailable, match="HTTP 200"):
         make_client(url, tries=1).download(FILE_ID, tmp_path / "out.jsonl")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_download_cut_on_its_way_is_tried_again_and_leaves_nothing(tmp_path: Path) -> None:
-    waits: list[float] = []
-    headers = {"Content-Length": "8", "Content-Type": "application/octet-stream"}
-    with answering(b"half", headers=headers) as url:
-        client = make_client(url, waits=waits, tries=3)
-        with pytest.raises(Unavailable, match=f"download of file {FILE_ID}"):
-            client.download(FILE_ID, tmp_path / "out.jsonl")
-    assert len(waits) == 2
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_shard_without_intent_or_file_is_neither_sent_nor_looked_for() -> None:
-    client, bare = make_client(closed()), make_shard(intent=None)
-    with pytest.raises(ValueError, match="shard s-1 has no intent"):
-        client.create(bare, NO_LINES, file_id=FILE_ID)
-    with pytest.raises(ValueError, match="shard s-1 has no intent"):
-        client.find(bare, since=LONG_AGO, known=NOTHING)
-    with pytest.raises(ValueError, match="shard s-1 has no file"):
-        client.create(make_shard(), NO_LINES, file_id=None)
 
 
 # --- the listing ---------------------------------------------------------------------------------

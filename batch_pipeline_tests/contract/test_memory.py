@@ -1,4 +1,4 @@
-"""Large files pass through in pieces: the client's memory does not grow with them."""
+"""Large files pass through in pieces: no client's memory grows with them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from batch_pipeline_tests.providers.factories import KEY
+import pytest
+
+from batch_pipeline_tests.contract.cases import CASES, Case, named
+from batch_pipeline_tests.world import KEY
 
 _MEGABYTES = 60
 _PIECE = b"x" * (1 << 20)
+_FILE = (
+    b'{"id":"file-1","object":"file","bytes":1,"created_at":1,"filename":"f","purpose":"batch",'
+    b'"sample_type":"batch_request","source":"upload"}'
+)
 _PROGRAM = """
 import json, os, resource, sys
 from pathlib import Path
-from batch_pipeline.providers.openai.client import OpenAIClient
-client = OpenAIClient.from_env(os.environ)
+from batch_pipeline.providers.registry import Registry
+client = Registry().client(sys.argv[2], os.environ)
 folder = Path(sys.argv[1])
 small = folder / "small.jsonl"
 small.write_bytes(b"x")
-client.upload(small, name="small.jsonl")  # connections, buffers and imports are there now
+client.upload(small, name="small")  # connections, buffers and imports are there now
 def peak():
     status = Path("/proc/self/status")
     if not status.exists():
@@ -32,7 +39,7 @@ def peak():
     # getrusage begins at the parent's size, which may hide all of our growth
     return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
 start = peak()
-client.upload(folder / "large.jsonl", name="large.jsonl")
+client.upload(folder / "large.jsonl", name="large")
 after_upload = peak()
 size = client.download("file-1", folder / "result.jsonl")
 print(json.dumps({"size": size, "upload": after_upload - start, "download": peak() - start}))
@@ -42,12 +49,14 @@ print(json.dumps({"size": size, "upload": after_upload - start, "download": peak
 class _Bulk(BaseHTTPRequestHandler):
     """Takes any upload and offers a large result; itself never holds more than a piece."""
 
+    protocol_version = "HTTP/1.1"
+
     def do_POST(self) -> None:
         left = int(self.headers["Content-Length"])
         while left:
             left -= len(self.rfile.read(min(left, len(_PIECE))))
-        self._head("application/json", len(b'{"id":"file-1"}'))
-        self.wfile.write(b'{"id":"file-1"}')
+        self._head("application/json", len(_FILE))
+        self.wfile.write(_FILE)
 
     def do_GET(self) -> None:
         self._head("application/octet-stream", _MEGABYTES * len(_PIECE))
@@ -71,22 +80,23 @@ def _bulk() -> Iterator[str]:
     thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def test_sixty_megabytes_go_up_and_down_in_a_few(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", [case for case in CASES if case.uploads], ids=named)
+def test_sixty_megabytes_go_up_and_down_in_a_few(case: Case, tmp_path: Path) -> None:
     with (tmp_path / "large.jsonl").open("wb") as large:
         for _ in range(_MEGABYTES):
             large.write(_PIECE)
     with _bulk() as url:
-        environment = {**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}
+        base = url if case.provider == "mistral" else f"{url}/v1"
         run = subprocess.run(  # noqa: S603 - our own interpreter on our own text
-            [sys.executable, "-c", _PROGRAM, str(tmp_path)],
-            env=environment,
+            [sys.executable, "-c", _PROGRAM, str(tmp_path), case.provider],
+            env={**os.environ, case.key_variable: KEY, case.url_variable: base},
             capture_output=True,
             text=True,
             check=True,
