@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import anthropic
 import httpx2
 
-from batch_pipeline.errors import ProviderError, Refused
+from batch_pipeline.errors import OutOfCredit, ProviderError, Refused
 from batch_pipeline.providers.anthropic.facts import CREDIT
 from batch_pipeline.providers.failed_calls import Said, Voice, answered, certain_no, unanswered
 
@@ -53,11 +53,9 @@ def certain(heard: Said) -> type[ProviderError] | None:
     """What a certain answer means, the first that fits; None when it is not certain."""
     if heard.status == _UNCERTAIN or heard.code == _NOT_NOW:
         return None
+    credit = heard.code in CREDIT or _NO_CREDIT in heard.message.lower()
     if heard.status is not None and 300 <= heard.status < 400:  # noqa: PLR2004 - 3xx
-        return Refused  # not followed: it may lead our key to a stranger, and no batch was made
-    return certain_no(
-        heard,
-        credit=heard.code in CREDIT or _NO_CREDIT in heard.message.lower(),
-        throttled=False,
-        too_large=heard.code in _TOO_LARGE,
-    )
+        # not followed: it may lead our key to a stranger, and no batch was made
+        return OutOfCredit if credit else Refused
+    too_large = heard.code in _TOO_LARGE
+    return certain_no(heard, credit=credit, throttled=False, too_large=too_large)
