@@ -129,7 +129,9 @@ def status(
             _print_json({"job": shell.job.name, **shell.standing(steps)})
             return
         now, skews = shell.now(), shell.skews()
-        show_status(_out, steps, shell.shards(names), now=now, skews=skews)
+        shards = shell.shards(names)
+        odd = shell.oddities(shards)
+        show_status(_out, steps, shards, now=now, skews=skews, odd=odd)
 
 
 @app.command()

@@ -28,7 +28,8 @@ from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.stages.bill import superseded
 from batch_pipeline.stages.bill.attempts import BillLine
-from batch_pipeline.stages.bill.report import CostReport, money, reasons, routing
+from batch_pipeline.stages.bill.report import CostReport, found, money, reasons, routing
+from batch_pipeline.stages.results.oddities import Oddities
 
 NONE: Mapping[str, float] = MappingProxyType({})
 _WIDEST = 40
@@ -73,6 +74,8 @@ def show_report(out: Console, report: CostReport) -> None:
         say(out, superseded.told(report.beside, one_line))
     if report.routed is not None:
         say(out, routing(report.routed, one_line))
+    if report.odd:
+        say(out, found(report.odd))
     if len(report.lines) <= _WIDEST:
         out.print(bill_table(report))
     say(out, f"Prices: {report.prices_from}, as of {report.prices_on}.")
@@ -171,10 +174,11 @@ def show_status(
     *,
     now: datetime,
     skews: Mapping[str, float],
+    odd: Oddities,
 ) -> None:
     """Where partitions stand, and what is the matter with their shards."""
     out.print(steps_table(steps))
-    for line in notes(steps, now=now, skews=skews):
+    for line in [*notes(steps, now=now, skews=skews), *([found(odd)] if odd else [])]:
         say(out, line)
     for shard in shards:
         if shard.message:

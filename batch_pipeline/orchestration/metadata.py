@@ -4,6 +4,7 @@ Keys are one word each, so that the pages do not wrap them, and numbers are numb
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -142,6 +143,7 @@ def of_collected(shell: Pipeline, collected: Collected) -> dict[str, Found]:
             "failed": dg.MetadataValue.int(landed.failed),
             "failed_ratio": dg.MetadataValue.float(failed_ratio(landed.failed, landed.requests)),
             "go_again": dg.MetadataValue.int(landed.retryable),
+            **{name: dg.MetadataValue.int(n) for name, n in asdict(landed.odd).items()},
             "failures": dg.MetadataValue.md(kinds_table(landed.by_kind)),
             "preview": dg.MetadataValue.md(preview(path, keys)),
             "dagster/column_schema": column_schema(path, keys),
