@@ -237,7 +237,6 @@ class Observation:
     made: bool = True  # False: the lines were refused before there was a batch
     problems: tuple[BatchProblem, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
-    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

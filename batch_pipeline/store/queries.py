@@ -23,13 +23,12 @@ from sqlalchemy import (
 from batch_pipeline.model import TERMINAL, Missed, PartitionSummary, RemoteStatus, Shard, ShardState
 from batch_pipeline.store.rows import (
     REMOTE,
-    AccountInFlight,
     BatchRecord,
     batch_record,
     partition_counts,
     shard_of,
 )
-from batch_pipeline.store.tables import accounts, batches, partitions, shard_partitions, shards
+from batch_pipeline.store.tables import batches, partitions, shard_partitions, shards
 
 _IN_ONE_QUERY = 1000  # values in one IN: far below what either database allows
 T = TypeVar("T")
@@ -154,25 +153,6 @@ def still_beside(account: str) -> Select[tuple[str, str]]:
     """Those of an account that had not ended when we last looked."""
     running = batches.c.status.not_in(list(TERMINAL))
     return superseded(and_(batches.c.account == account, running))
-
-
-def accounts_in_flight(connection: Connection) -> list[AccountInFlight]:
-    """Accounts with submitted shards, each with what a poll by listing needs to know."""
-    query = (
-        select(
-            accounts.c.provider,
-            accounts.c.account,
-            func.count().label("shards"),
-            func.min(batches.c.created_at).label("since"),
-            accounts.c.polled_at,
-        )
-        .join_from(shards, batches, _current)
-        .join(accounts, accounts.c.account == shards.c.account)
-        .where(shards.c.state == ShardState.SUBMITTED)
-        .group_by(accounts.c.provider, accounts.c.account, accounts.c.polled_at)
-        .order_by(accounts.c.account)
-    )
-    return [AccountInFlight(**row) for row in connection.execute(query).mappings()]
 
 
 def summaries(connection: Connection, job: str) -> list[PartitionSummary]:

@@ -49,8 +49,6 @@ def test_a_shard_goes_up_runs_and_comes_back_whole(
         0,
     )
     assert done.ended_at is not None
-    assert done.usage is not None
-    assert (done.usage.output_tokens or 0) > 0
     assert done.output_file_id is not None
     assert done.error_file_id is None
     target = tmp_path / "raw" / "b.output.jsonl"
