@@ -84,16 +84,13 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
         typing.arrow,
         _vectors(files, places) if embeddings else None,
     )
-    con.register("prices", price_sql.table(priced, _models(con, outcomes)))
-    try:
+    with price_sql.priced(con, priced, outcome_rows(outcomes)):
         rows = (
             landed_block(con, block, found, typing=typing, schema=into_schema)
             for block, found in _blocks(requests, files, places, key_columns)
         )
         with written_aside(into) as part:
             write_groups(part, into_schema, rows, repeating=REPEATING)
-    finally:
-        con.unregister("prices")
     return _landed(con, into, retryable, oddities(files.footers))
 
 
@@ -168,14 +165,6 @@ def _vectors(files: OutcomeFiles, places: Numbers) -> pa.DataType:
         if len(lengths) > 1:
             break
     return pa.list_(pa.float32(), *lengths) if len(lengths) == 1 else pa.list_(pa.float32())
-
-
-def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tuple[str, str]]:
-    if not outcomes:
-        return []
-    return con.execute(
-        f"SELECT DISTINCT provider, model FROM {outcome_rows(outcomes)} WHERE model IS NOT NULL"
-    ).fetchall()
 
 
 def _rejected(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
