@@ -19,7 +19,7 @@ from rich.text import Text
 
 from batch_pipeline.escaping import line as one_line
 from batch_pipeline.escaping import plain
-from batch_pipeline.model import FailureKind, Shard, ShardState
+from batch_pipeline.model import IN_FLIGHT, FailureKind, Shard
 from batch_pipeline.pipeline.cancelling import Stopped
 from batch_pipeline.pipeline.running import Steps, Tell
 from batch_pipeline.pipeline.sending import Submission
@@ -36,7 +36,6 @@ _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
 _REASONS = 5
 _UNTOLD = "`batch-pipeline status` shows where its shards are."
-_TELLING = set(ShardState) - {ShardState.COLLECTED, ShardState.CANCELLED}
 _NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
 
 
@@ -136,8 +135,7 @@ def steps_table(steps: Steps) -> Table:
         table.add_column(title, justify="right")
     for name, (step, summary) in steps.items():
         counts = summary.counts
-        over = {"collected", "cancelled"}
-        flying = sum(n for state, n in summary.requests.items() if state.value not in over)
+        flying = sum(n for state, n in summary.requests.items() if state in IN_FLIGHT)
         numbers = (counts.requests, counts.succeeded, counts.failed, counts.rejected, flying)
         table.add_row(cell(name), step.value, *(f"{number:,}" for number in numbers))
     return table
@@ -215,7 +213,7 @@ def why_not_done(steps: Steps, shards: Iterable[Shard]) -> Iterator[str]:
 
     A reason that many share is said once; of many reasons the first few.
     """
-    messages = [(shard, shard.message) for shard in shards if shard.state in _TELLING]
+    messages = [(shard, shard.message) for shard in shards if shard.state in IN_FLIGHT]
     reasons: dict[str, list[str]] = {}
     for name, (step, summary) in steps.items():
         if step is Step.DONE:

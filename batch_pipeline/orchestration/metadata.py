@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from batch_pipeline.escaping import line, markdown, plain
-from batch_pipeline.model import PartitionSummary, Shard, ShardState
+from batch_pipeline.model import UNSENT, PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration.column_schema import column_schema
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.pipeline import Pipeline
@@ -205,7 +205,7 @@ def of_progress(step: Step, summary: PartitionSummary) -> Found:
 
 
 _SHOWN_STATES = {
-    "to_send": (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT),
+    "to_send": UNSENT,
     "at_provider": (ShardState.SUBMITTED,),
     "ended": (ShardState.ENDED,),
     "collected": (ShardState.COLLECTED,),

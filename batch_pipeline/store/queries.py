@@ -20,7 +20,15 @@ from sqlalchemy import (
     select,
 )
 
-from batch_pipeline.model import TERMINAL, Missed, PartitionSummary, RemoteStatus, Shard, ShardState
+from batch_pipeline.model import (
+    READY,
+    TERMINAL,
+    Missed,
+    PartitionSummary,
+    RemoteStatus,
+    Shard,
+    ShardState,
+)
 from batch_pipeline.store.rows import (
     REMOTE,
     BatchRecord,
@@ -176,7 +184,7 @@ def _by_partition_and_state(job: str) -> Subquery:
     waiting = case(
         (shards.c.state == ShardState.SUBMITTING, shards.c.lease_until),
         (
-            shards.c.state.in_([ShardState.PLANNED, ShardState.IN_DOUBT]),
+            shards.c.state.in_(READY),
             func.coalesce(shards.c.not_before, shards.c.created_at),
         ),
     )
