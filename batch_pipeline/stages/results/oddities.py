@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -46,5 +47,9 @@ def oddities(footers: Iterable[pq.FileMetaData]) -> Oddities:
 
 
 def oddities_of(outcomes: Sequence[Path]) -> Oddities:
-    """The same of those of the files that are there."""
-    return oddities(pq.read_metadata(path) for path in outcomes if path.exists())
+    """The same of those of the files that are there and whole."""
+    footers: list[pq.FileMetaData] = []
+    for path in outcomes:
+        with suppress(OSError, pa.ArrowInvalid):  # lost or damaged: whoever needs it says so
+            footers.append(pq.read_metadata(path))
+    return oddities(footers)

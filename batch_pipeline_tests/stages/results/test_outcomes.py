@@ -417,4 +417,7 @@ def test_outcomes_of_ordinary_files_keep_no_counts_and_lost_ones_are_passed_over
 ) -> None:
     back.decode(ids(1), [answer("row-0")])
     assert pq.read_schema(back.outcomes[0]).metadata is None
-    assert not oddities_of([*back.outcomes, tmp_path / "gone.parquet"])
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
+    back.decode(ids(1), [answer("row-0"), answer("row-0")])
+    lost = [tmp_path / "gone.parquet", tmp_path / "damaged.parquet"]
+    assert oddities_of([*back.outcomes, *lost]) == Oddities(duplicate_lines=1)
