@@ -79,10 +79,17 @@ class Missed(StrEnum):
     END = "end"  # the batch has outlived its window by far and does not end
 
 
-IN_FLIGHT = frozenset(
-    {ShardState.PLANNED, ShardState.SUBMITTING, ShardState.SUBMITTED}
-    | {ShardState.ENDED, ShardState.IN_DOUBT, ShardState.FAILED}
-)
+READY = (ShardState.PLANNED, ShardState.IN_DOUBT)
+"""States in which any submit may take a shard when its time has come."""
+UNCLEAR = (ShardState.SUBMITTING, ShardState.IN_DOUBT)
+"""States in which the provider may have a batch of the shard, or not."""
+UNSENT = (ShardState.PLANNED, *UNCLEAR)
+"""States in which no batch of the shard is known."""
+AT_PROVIDER = (ShardState.SUBMITTED, ShardState.ENDED)
+"""States in which the provider has its batch, and the store has not the answers."""
+ON_THE_WAY = (*UNSENT, ShardState.SUBMITTED)
+"""States that end by themselves: nothing of the shard has come back yet."""
+IN_FLIGHT = frozenset({*UNSENT, *AT_PROVIDER, ShardState.FAILED})
 """States in which a shard holds its custom_ids: they may not be put into another shard."""
 
 
@@ -237,7 +244,6 @@ class Observation:
     made: bool = True  # False: the lines were refused before there was a batch
     problems: tuple[BatchProblem, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
-    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,6 @@ class Settings:
         """The SQLAlchemy URL of the ledger."""
         if self.ledger_url:
             return self.ledger_url
-        if "://" in self.store:
-            raise UsageError(
-                f"BATCH_PIPELINE_STORE={self.store!r} is not a local folder, so the ledger cannot "
-                "live in it. Set BATCH_PIPELINE_LEDGER_URL, for example sqlite:///ledger.db."
-            )
         return f"sqlite:///{Path(self.store).absolute() / 'ledger.db'}"
 
 

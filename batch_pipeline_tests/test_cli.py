@@ -425,3 +425,14 @@ def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
     told = typed("run", "JOB")
     assert told.code == 130
     assert "the same command goes on from here" in told.err
+
+
+def test_odd_lines_are_told_by_run_and_status_and_for_scripts(world: World, typed: Type) -> None:
+    world.job_file()
+    world.sim.faults({"rows": [{"becomes": "duplicate", "custom_id": "r-001*"}]})
+    assert "Result files held: 1 duplicate lines." in typed("run", "JOB").out
+    assert "Result files held: 1 duplicate lines." in typed("status", "JOB").out
+    counted = typed("status", "JOB", "--json").document["oddities"]
+    assert (counted["duplicate_lines"], counted["unknown_lines"]) == (1, 0)
+    document = typed("run", "JOB", "--json").document
+    assert document["oddities"] == document["report"]["oddities"] == counted

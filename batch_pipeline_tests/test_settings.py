@@ -29,8 +29,3 @@ def test_a_pace_that_is_none_is_named_with_its_variable(text: str) -> None:
 def test_the_ledger_lies_in_the_store_unless_it_is_told_otherwise() -> None:
     assert Settings(store="s").ledger() == f"sqlite:///{Path('s').absolute() / 'ledger.db'}"
     assert Settings(ledger_url="postgresql://host/db").ledger() == "postgresql://host/db"
-
-
-def test_a_store_that_is_a_url_wants_a_ledger_of_its_own() -> None:
-    with pytest.raises(UsageError, match="BATCH_PIPELINE_LEDGER_URL"):
-        Settings(store="s3://bucket/store").ledger()

@@ -121,7 +121,7 @@ def status(
     last: To = None,
     as_json: AsJson = False,
 ) -> None:
-    """Where each partition stands, from the ledger alone; asks no provider and costs nothing."""
+    """Where each partition stands, from ledger and store; asks no provider and costs nothing."""
     with _opened(job, reading=True) as shell:
         names = shell.select(partition or [], first=first, last=last, built=True)
         steps = shell.steps_of(names)
@@ -129,7 +129,9 @@ def status(
             _print_json({"job": shell.job.name, **shell.standing(steps)})
             return
         now, skews = shell.now(), shell.skews()
-        show_status(_out, steps, shell.shards(names), now=now, skews=skews)
+        shards = shell.shards(names)
+        odd = shell.oddities(shards)
+        show_status(_out, steps, shards, now=now, skews=skews, odd=odd)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from batch_pipeline.escaping import line as one_line
 from batch_pipeline.escaping import plain
-from batch_pipeline.model import FailureKind, Shard, ShardState
+from batch_pipeline.model import IN_FLIGHT, FailureKind, Shard
 from batch_pipeline.pipeline.cancelling import Stopped
 from batch_pipeline.pipeline.running import Steps, Tell
 from batch_pipeline.pipeline.sending import Submission
@@ -28,14 +28,14 @@ from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.stages.bill import superseded
 from batch_pipeline.stages.bill.attempts import BillLine
-from batch_pipeline.stages.bill.report import CostReport, money, reasons, routing
+from batch_pipeline.stages.bill.report import CostReport, found, money, reasons, routing
+from batch_pipeline.stages.results.oddities import Oddities
 
 NONE: Mapping[str, float] = MappingProxyType({})
 _WIDEST = 40
 """Bill lines shown one by one; a longer bill is shown per model."""
 _REASONS = 5
 _UNTOLD = "`batch-pipeline status` shows where its shards are."
-_TELLING = set(ShardState) - {ShardState.COLLECTED, ShardState.CANCELLED}
 _NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
 
 
@@ -73,6 +73,8 @@ def show_report(out: Console, report: CostReport) -> None:
         say(out, superseded.told(report.beside, one_line))
     if report.routed is not None:
         say(out, routing(report.routed, one_line))
+    if report.odd:
+        say(out, found(report.odd))
     if len(report.lines) <= _WIDEST:
         out.print(bill_table(report))
     say(out, f"Prices: {report.prices_from}, as of {report.prices_on}.")
@@ -133,8 +135,7 @@ def steps_table(steps: Steps) -> Table:
         table.add_column(title, justify="right")
     for name, (step, summary) in steps.items():
         counts = summary.counts
-        over = {"collected", "cancelled"}
-        flying = sum(n for state, n in summary.requests.items() if state.value not in over)
+        flying = sum(n for state, n in summary.requests.items() if state in IN_FLIGHT)
         numbers = (counts.requests, counts.succeeded, counts.failed, counts.rejected, flying)
         table.add_row(cell(name), step.value, *(f"{number:,}" for number in numbers))
     return table
@@ -171,10 +172,11 @@ def show_status(
     *,
     now: datetime,
     skews: Mapping[str, float],
+    odd: Oddities,
 ) -> None:
     """Where partitions stand, and what is the matter with their shards."""
     out.print(steps_table(steps))
-    for line in notes(steps, now=now, skews=skews):
+    for line in [*notes(steps, now=now, skews=skews), *([found(odd)] if odd else [])]:
         say(out, line)
     for shard in shards:
         if shard.message:
@@ -211,7 +213,7 @@ def why_not_done(steps: Steps, shards: Iterable[Shard]) -> Iterator[str]:
 
     A reason that many share is said once; of many reasons the first few.
     """
-    messages = [(shard, shard.message) for shard in shards if shard.state in _TELLING]
+    messages = [(shard, shard.message) for shard in shards if shard.state in IN_FLIGHT]
     reasons: dict[str, list[str]] = {}
     for name, (step, summary) in steps.items():
         if step is Step.DONE:

@@ -4,6 +4,7 @@ Keys are one word each, so that the pages do not wrap them, and numbers are numb
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from batch_pipeline.escaping import line, markdown, plain
-from batch_pipeline.model import PartitionSummary, Shard, ShardState
+from batch_pipeline.model import UNSENT, PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration.column_schema import column_schema
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.pipeline import Pipeline
@@ -142,6 +143,7 @@ def of_collected(shell: Pipeline, collected: Collected) -> dict[str, Found]:
             "failed": dg.MetadataValue.int(landed.failed),
             "failed_ratio": dg.MetadataValue.float(failed_ratio(landed.failed, landed.requests)),
             "go_again": dg.MetadataValue.int(landed.retryable),
+            **{name: dg.MetadataValue.int(n) for name, n in asdict(landed.odd).items()},
             "failures": dg.MetadataValue.md(kinds_table(landed.by_kind)),
             "preview": dg.MetadataValue.md(preview(path, keys)),
             "dagster/column_schema": column_schema(path, keys),
@@ -203,7 +205,7 @@ def of_progress(step: Step, summary: PartitionSummary) -> Found:
 
 
 _SHOWN_STATES = {
-    "to_send": (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT),
+    "to_send": UNSENT,
     "at_provider": (ShardState.SUBMITTED,),
     "ended": (ShardState.ENDED,),
     "collected": (ShardState.COLLECTED,),

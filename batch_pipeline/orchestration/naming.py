@@ -5,7 +5,6 @@ import dagster as dg
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.spec import BatchJob
 
-STEPS = ("requests", "batches", "results", "cost_report")
 SUBMIT, COLLECT, RETRY_FAILED = "submit", "collect", "retry_failed"
 
 

@@ -15,7 +15,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 
 from batch_pipeline.errors import BatchPipelineError, ProviderError
 from batch_pipeline.escaping import line
-from batch_pipeline.model import PartitionSummary, Shard, ShardState
+from batch_pipeline.model import AT_PROVIDER, PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration import checks, progress
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.orchestration.run_requests import MOST_RUNS, Asked, asked
@@ -80,8 +80,7 @@ def _look(context: dg.SensorEvaluationContext, shell: Pipeline) -> _Seen:
         context.log.warning(str(error))
     steps = shell.steps()
     blocked = any(step is Step.BLOCKED for step, _ in steps.values())
-    open_still = [ShardState.SUBMITTED, ShardState.ENDED]
-    told = [shard for shard in shell.shards(states=open_still) if shard.message]
+    told = [shard for shard in shell.shards(states=AT_PROVIDER) if shard.message]
     stuck = [*(shell.shards(states=[ShardState.FAILED]) if blocked else []), *told]
     return _Seen(steps, stuck, shell.now(), shell.skews(), trouble, foreign, odd)
 

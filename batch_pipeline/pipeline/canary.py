@@ -80,7 +80,7 @@ def _judged(
     back = [shard for shard in shards if shard.state is ShardState.COLLECTED]
     files = decoding.outcomes(records, clients, runtime, back)
     with runtime.duckdb() as con:
-        seen = sample(con, files)
+        seen = sample(con, files, records.prices(runtime.now()))
     if not seen.requests:
         return None
     verdict, reason = judged(
@@ -93,7 +93,7 @@ def _judged(
         job=job.name,
         version=job.version,
         verdict=verdict,
-        reason=f"{reason}{_learned(records, runtime, seen)}",
+        reason=f"{reason}{_learned(seen)}",
         requests=seen.requests,
         failed=sum(seen.by_failure.values()),
         mean_input_tokens=seen.mean_input_tokens,
@@ -101,12 +101,12 @@ def _judged(
     )
 
 
-def _learned(records: Records, runtime: Runtime, seen: Sample) -> str:
+def _learned(seen: Sample) -> str:
     """What a row of this content comes to, as far as the sample tells."""
     if seen.mean_output_tokens is None:
         return ""
     said = f" An answer has {seen.mean_output_tokens:,.0f} tokens on average"
-    cost = seen.cost_per_row(records.prices(runtime.now()))
+    cost = seen.cost_per_row
     return f"{said}." if cost is None else f"{said}; 1,000 rows cost about ${_shown(cost * 1000)}."
 
 

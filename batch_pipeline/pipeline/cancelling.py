@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from batch_pipeline.errors import ProviderError
-from batch_pipeline.model import TERMINAL, HoldKind, Observation, RemoteStatus, Shard, ShardState
+from batch_pipeline.model import (
+    AT_PROVIDER,
+    TERMINAL,
+    UNCLEAR,
+    HoldKind,
+    Observation,
+    RemoteStatus,
+    Shard,
+    ShardState,
+)
 from batch_pipeline.pipeline import holds, planning
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
 
 CANCELLED = "cancelled by a person"
-_AT_THE_PROVIDER = (ShardState.SUBMITTED, ShardState.ENDED)
 _Why = TypeVar("_Why", str, None)
-_UNCLEAR = (ShardState.SUBMITTING, ShardState.IN_DOUBT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def cancel(
         over=tuple(now[name] for name, why in said.items() if why is False),
         refused=tuple((now[name], why) for name, why in said.items() if isinstance(why, str)),
         foreign=tuple(shard for shard in running if shard not in ours),
-        unclear=tuple(ledger.shards(name, partitions=partitions, states=_UNCLEAR)),
+        unclear=tuple(ledger.shards(name, partitions=partitions, states=UNCLEAR)),
     )
 
 
@@ -116,7 +123,7 @@ def let_go(
     holds.lift(records, partitions, unmatched_too=unmatched)
     ledger.absences.look_now(name, partitions, now=runtime.now())
     if lost:
-        for shard in ledger.shards(name, partitions=partitions, states=_AT_THE_PROVIDER):
+        for shard in ledger.shards(name, partitions=partitions, states=AT_PROVIDER):
             if shard.missed is not None:
                 ledger.failed(shard.shard_id, message=str(shard.message), now=runtime.now())
     failed = ledger.shards(name, partitions=partitions, states=[ShardState.FAILED])

@@ -108,14 +108,14 @@ def _break(
 
 def _match(records: Records, runtime: Runtime, shard: Shard, decoded: OutcomesDecoded) -> None:
     absent = sum(decoded.absent.values())
-    if not unmatched(decoded.requests, absent=absent, unknown=decoded.unknown):
+    if not unmatched(decoded.requests, absent=absent, unknown=decoded.odd.unknown_lines):
         return
     outcomes = records.store.outcomes_file(shard.job, shard.shard_id)
     reason = (
-        f"{decoded.unknown:,} answers of batch {shard.batch_id} are under names that were never "
-        f"sent, and {absent:,} of its requests have no answer: these may be theirs, and paid for. "
-        f"The lines are in {_kept(outcomes)}. None of these requests goes again by itself; "
-        f"`batch-pipeline retry {shard.job}` sends them again, at their full price."
+        f"{decoded.odd.unknown_lines:,} answers of batch {shard.batch_id} are under names that "
+        f"were never sent, and {absent:,} of its requests have no answer: these may be theirs, and "
+        f"paid for. The lines are in {_kept(outcomes)}. None of these requests goes again by "
+        f"itself; `batch-pipeline retry {shard.job}` sends them again, at their full price."
     )
     _put(records, runtime, shard, list(decoded.absent), HoldKind.UNMATCHED, reason)
 

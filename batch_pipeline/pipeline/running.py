@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from batch_pipeline.errors import ProviderError, Throttled, Unavailable
-from batch_pipeline.model import PartitionSummary, ShardState
+from batch_pipeline.model import ON_THE_WAY, PartitionSummary, ShardState
 from batch_pipeline.pipeline import collecting, fetching, sending, watching
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -22,12 +22,6 @@ Steps = dict[str, tuple[Step, PartitionSummary]]
 Tell = Callable[[Steps], None]
 
 _LONGEST_PAUSE = 900.0  # seconds: others may have sent something meanwhile
-_ON_THE_WAY = (
-    ShardState.PLANNED,
-    ShardState.SUBMITTING,
-    ShardState.IN_DOUBT,
-    ShardState.SUBMITTED,
-)
 
 
 def drive(
@@ -147,7 +141,7 @@ def _at(steps: Steps, wanted: Step) -> list[str]:
 def _waits_for_what_is_missed(records: Records, runtime: Runtime, steps: Steps) -> bool:
     """True when all that is on its way was not found, and the next look is not soon."""
     names = [name for name, (step, _) in steps.items() if step in MOVING]
-    states = [*_ON_THE_WAY, ShardState.ENDED]
+    states = [*ON_THE_WAY, ShardState.ENDED]
     waiting = records.ledger.shards(records.job.name, partitions=names, states=states)
     soon = runtime.now() + STAYED_FOR
     late = [one for one in waiting if one.missed and one.look_at and one.look_at > soon]
@@ -157,7 +151,7 @@ def _waits_for_what_is_missed(records: Records, runtime: Runtime, steps: Steps) 
 def _stop_at_another_account(records: Records, clients: Clients, steps: Steps) -> None:
     """Waiting is in vain when all that is on its way belongs to a key we do not have."""
     names = [name for name, (step, _) in steps.items() if step in MOVING]
-    waiting = records.ledger.shards(records.job.name, partitions=names, states=_ON_THE_WAY)
+    waiting = records.ledger.shards(records.job.name, partitions=names, states=ON_THE_WAY)
     foreign = [
         shard
         for shard in waiting

@@ -27,7 +27,15 @@ from batch_pipeline.errors import (
     Unavailable,
     Undecided,
 )
-from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Shard, ShardState
+from batch_pipeline.model import (
+    UNSENT,
+    BatchProblem,
+    Fault,
+    Observation,
+    RemoteStatus,
+    Shard,
+    ShardState,
+)
 from batch_pipeline.pipeline import doubt, holds, missed, planning
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -42,7 +50,6 @@ _NAMELESS = (
     "It may have been sent: batches carry no name here, and a listing may hide a new one for a "
     "while (BATCH_PIPELINE_LISTING_LAG_SECONDS). It is sent only when none can be hidden any more."
 )
-_UNSENT = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ def _send(
     partitions: Sequence[str],
     run_id: str | None,
 ) -> Submission:
-    shards = records.ledger.shards(records.job.name, partitions=partitions, states=_UNSENT)
+    shards = records.ledger.shards(records.job.name, partitions=partitions, states=UNSENT)
     queue = [shard for shard in shards if _is_due(records, runtime, shard)]
     due = {shard.shard_id for shard in queue}
     done = Submission(waiting=tuple(shard for shard in shards if shard.shard_id not in due))

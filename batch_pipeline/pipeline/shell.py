@@ -40,6 +40,7 @@ from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.bill.report import CostReport
 from batch_pipeline.stages.requests.build import RequestsBuilt
 from batch_pipeline.stages.requests.periods import Calendar
+from batch_pipeline.stages.results.oddities import Oddities, oddities_of
 from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline.store.files import Store
 from batch_pipeline.store.ledger import Ledger
@@ -341,7 +342,13 @@ class Pipeline:
     def standing(self, steps: running.Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""
         shards = self.shards(list(steps))
-        return status.of(steps, shards, now=self.now(), skews=self.skews())
+        odd = self.oddities(shards)
+        return status.of(steps, shards, now=self.now(), skews=self.skews(), odd=odd)
+
+    def oddities(self, shards: Iterable[Shard]) -> Oddities:
+        """What the result files of these shards held beside one counted line a request."""
+        store = self.records.store
+        return oddities_of([store.outcomes_file(one.job, one.shard_id) for one in shards])
 
     def skews(self) -> dict[str, float]:
         """How many seconds our clock was ahead of a provider's, where they were far apart."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from batch_pipeline.model import Shard
 from batch_pipeline.pipeline.cancelling import Stopped
 from batch_pipeline.pipeline.running import Steps
 from batch_pipeline.policy.retention import runs_out
+from batch_pipeline.stages.results.oddities import Oddities
 
 
 def of(
-    steps: Steps, shards: Sequence[Shard], *, now: datetime, skews: Mapping[str, float]
+    steps: Steps,
+    shards: Sequence[Shard],
+    *,
+    now: datetime,
+    skews: Mapping[str, float],
+    odd: Oddities,
 ) -> dict[str, object]:
     """Totals, each partition's step and counts, and every shard."""
     counts = [summary.counts for _, summary in steps.values()]
@@ -44,6 +51,7 @@ def of(
         },
         "shards": [described(shard) for shard in shards],
         "clock_ahead_seconds": dict(skews),
+        "oddities": asdict(odd),
     }
 
 

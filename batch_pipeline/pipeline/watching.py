@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError, Unreadable
 from batch_pipeline.model import (
+    ON_THE_WAY,
     TERMINAL,
     Missed,
     Observation,
@@ -342,5 +343,4 @@ def _out_of_credit(observations: Sequence[Observation]) -> OutOfCredit | None:
 
 def in_flight(summary: PartitionSummary) -> int:
     """Requests of the partition that are on their way."""
-    states = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.SUBMITTED)
-    return sum(summary.requests.get(state, 0) for state in (*states, ShardState.IN_DOUBT))
+    return sum(summary.requests.get(state, 0) for state in ON_THE_WAY)

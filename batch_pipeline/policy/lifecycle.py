@@ -8,6 +8,7 @@ from enum import StrEnum
 from batch_pipeline.model import (
     BY_ANSWERS,
     TERMINAL,
+    UNSENT,
     Observation,
     PartitionSummary,
     Remedy,
@@ -62,13 +63,10 @@ class Verdict(StrEnum):
     STUCK = "stuck"
 
 
-_WAITING = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
-
-
 def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR0911 - a ladder
     """The one next step; what is paid for is fetched before anything else is decided."""
     counts, shards = summary.counts, summary.shards
-    waiting = any(shards.get(state) for state in _WAITING)
+    waiting = any(shards.get(state) for state in UNSENT)
     held = _is_held(summary)
     ended = shards.get(ShardState.ENDED)
     if ended and (summary.next_look is None or _is_due(summary.next_look, now=now)):

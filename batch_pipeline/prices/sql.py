@@ -7,11 +7,13 @@ of a table add up to its total. Rows have the token counts, `provider`, `model`,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
+import duckdb
 import pyarrow as pa
 
 from batch_pipeline.prices.find import Price, Prices, Served, Tier
@@ -78,6 +80,19 @@ def table(prices: Prices, models: Iterable[tuple[str, str]]) -> pa.Table:
             rows += _rows(provider, model, price, served, price.tiers(served))
         rows += _rows(provider, model, price, _UNHEARD, ())
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+@contextmanager
+def priced(con: duckdb.DuckDBPyConnection, prices: Prices, rows: str) -> Iterator[None]:
+    """The table `prices` of the models in *rows*, for as long as they are priced."""
+    models = con.execute(
+        f"SELECT DISTINCT provider, model FROM {rows} WHERE model IS NOT NULL"  # noqa: S608 - ours
+    ).fetchall()
+    con.register("prices", table(prices, models))
+    try:
+        yield
+    finally:
+        con.unregister("prices")
 
 
 def cost_sql(kind: Kind) -> str:
@@ -214,3 +229,8 @@ def _each(
     if price.us_inference is not None:
         found["us_inference"] = Decimal(0)  # a factor of the tokens, not a use
     return sorted(found.items())
+
+
+COSTS = f"""{cost_sql("paid")} AS cost_usd, {cost_sql("live")} AS live_cost_usd,
+    {unknown_reason_sql("cost_usd")} AS cost_unknown"""
+"""SQL: what a row costs and why nobody knows, over `join_sql`: of results, bill and estimates."""

@@ -64,11 +64,6 @@ class Registry:
                 return MistralClient.from_env(env, patience=patience)
         raise self._unknown(name)
 
-    def price_provider(self, name: str) -> str | None:
-        """The name prices are found under; None when a service says none."""
-        service = self.services.get(name)
-        return name if service is None else service.prices
-
     def check(self, job: BatchJob, target: Target) -> None:
         """SpecError for a service or feature that the target cannot have."""
         if target.service is not None:

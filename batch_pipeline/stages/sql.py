@@ -46,9 +46,10 @@ _TYPES = {
 
 
 def with_columns(rows: str, fields: Iterable[pa.Field]) -> str:
-    """SQL of *rows* with all of these columns; one that they lack is null."""
+    """SQL of *rows* with all of these columns; one that they lack is null. No rows: none."""
     empty = ", ".join(f'NULL::{_TYPES[field.type]} AS "{field.name}"' for field in fields)
-    return f"FROM (SELECT {empty} WHERE false) UNION ALL BY NAME {rows}"
+    none = f"FROM (SELECT {empty} WHERE false)"
+    return f"{none} UNION ALL BY NAME {rows}" if rows else none
 
 
 def outcome_rows(paths: Sequence[Path], *, placed: bool = False) -> str:
@@ -60,4 +61,5 @@ def outcome_rows(paths: Sequence[Path], *, placed: bool = False) -> str:
     options = "hive_partitioning = false, union_by_name = true"
     if placed:
         options += ", filename = true, file_row_number = true"
-    return f"({with_columns(f'FROM read_parquet([{names}], {options})', OUTCOMES)})"
+    found = f"FROM read_parquet([{names}], {options})" if paths else ""
+    return f"({with_columns(found, OUTCOMES)})"

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from batch_pipeline.errors import StoreError, UsageError
-from batch_pipeline.whole_files import folder_made, may_write, private_file, written_aside
+from batch_pipeline.whole_files import folder_made, may_write, private_file
 
 _LONGEST = 200  # bytes: a folder's name ends at 255, and files are written aside under longer names
 _ASIDE = ".*.part"
@@ -158,15 +158,6 @@ class Store:
     def _left_over(self) -> Iterator[Path]:
         yield from self.root.rglob(_ASIDE)
         yield from self.root.glob("scratch/*")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write *data* aside and rename it to *path*, durably: a reader sees all of it or none.
-
-    Makes the folder. StoreError when the disk will not take it; nothing is left behind then.
-    """
-    with written_aside(path) as part:
-        part.write_bytes(data)
 
 
 def _touched(path: Path) -> float:

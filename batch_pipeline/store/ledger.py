@@ -21,7 +21,7 @@ from batch_pipeline.store.database import Database
 from batch_pipeline.store.holds import Holds
 from batch_pipeline.store.moves import Move
 from batch_pipeline.store.partial_files import Cuts
-from batch_pipeline.store.rows import AccountInFlight, BatchRecord, partition_counts
+from batch_pipeline.store.rows import BatchRecord, partition_counts
 from batch_pipeline.store.tables import accounts, batches, locks, partitions, shards
 
 
@@ -271,11 +271,6 @@ class Ledger:
         with self._database.reading() as connection:
             mine = and_(shards.c.provider == provider, queries.is_open())
             return queries.load_shards(connection, mine)
-
-    def in_flight_accounts(self) -> list[AccountInFlight]:
-        """Accounts with running batches, and when each was last polled."""
-        with self._database.reading() as connection:
-            return queries.accounts_in_flight(connection)
 
     def known_batches(self, account: str) -> set[str]:
         """Every batch of the account that some shard has or had."""

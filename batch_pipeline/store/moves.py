@@ -9,7 +9,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Table, and_, bindparam, case, or_, select, true, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batch_pipeline.model import TERMINAL, Observation, Shard, ShardState
+from batch_pipeline.model import (
+    AT_PROVIDER,
+    READY,
+    TERMINAL,
+    UNCLEAR,
+    UNSENT,
+    Observation,
+    Shard,
+    ShardState,
+)
 from batch_pipeline.settings import CLOCK_JUMP
 from batch_pipeline.store.queries import chunks, load_shards
 from batch_pipeline.store.rows import observation_of, observation_row, planned_row
@@ -21,7 +30,6 @@ _UNSENT_AGAIN = (
     *(*_UNCLAIMED, *_FOUND),
     *("intent", "account", "batch_id", "run_id", "submitted_at"),
 )
-_NOT_SENT = (ShardState.PLANNED, ShardState.SUBMITTING, ShardState.IN_DOUBT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +43,23 @@ class Move:
 
 HELD = Move((ShardState.SUBMITTING,), ShardState.SUBMITTING, forgets=())
 SUBMITTED = Move(
-    (*_NOT_SENT, ShardState.FAILED),
+    (*UNSENT, ShardState.FAILED),
     ShardState.SUBMITTED,
     forgets=(*_UNCLAIMED, *_FOUND, "message", "not_before"),
 )
 REQUEUED = Move(
-    (ShardState.SUBMITTING, ShardState.IN_DOUBT, ShardState.SUBMITTED, ShardState.ENDED),
+    (*UNCLEAR, *AT_PROVIDER),
     ShardState.PLANNED,
     forgets=_UNSENT_AGAIN,
 )
-DOUBTED = Move(
-    (ShardState.SUBMITTING, ShardState.IN_DOUBT), ShardState.IN_DOUBT, forgets=("lease_until",)
-)
-FAILED = Move((*_NOT_SENT, ShardState.SUBMITTED, ShardState.ENDED), ShardState.FAILED)
+DOUBTED = Move(UNCLEAR, ShardState.IN_DOUBT, forgets=("lease_until",))
+FAILED = Move((*UNSENT, *AT_PROVIDER), ShardState.FAILED)
 RELEASED = Move(
     (ShardState.FAILED,),
     ShardState.PLANNED,
     forgets=(*_UNSENT_AGAIN, "message", "not_before"),
 )
-REPLACED = Move((*_NOT_SENT, ShardState.ENDED, ShardState.FAILED), ShardState.CANCELLED)
+REPLACED = Move((*UNSENT, ShardState.ENDED, ShardState.FAILED), ShardState.CANCELLED)
 WITHDRAWN = Move((ShardState.PLANNED,), ShardState.CANCELLED)
 GIVEN_UP = Move((ShardState.PLANNED, ShardState.FAILED), ShardState.CANCELLED)
 COLLECTED = Move(
@@ -64,7 +70,7 @@ COLLECTED = Move(
 CUT = Move((ShardState.ENDED,), ShardState.ENDED, forgets=())
 READ = Move((ShardState.ENDED, ShardState.COLLECTED), ShardState.COLLECTED, forgets=("not_before",))
 MISSED = Move((ShardState.SUBMITTED,), ShardState.SUBMITTED)
-GONE = Move((ShardState.SUBMITTED, ShardState.ENDED, ShardState.FAILED), ShardState.FAILED)
+GONE = Move((*AT_PROVIDER, ShardState.FAILED), ShardState.FAILED)
 FOUND = Move(
     (ShardState.SUBMITTED, ShardState.FAILED),
     ShardState.SUBMITTED,
@@ -175,7 +181,7 @@ def claim(
     jumped = now + timedelta(seconds=2 * lease) + CLOCK_JUMP
     over = or_(shards.c.lease_until <= now, shards.c.lease_until > jumped)
     free = or_(
-        and_(shards.c.state.in_([ShardState.PLANNED, ShardState.IN_DOUBT]), due),
+        and_(shards.c.state.in_(READY), due),
         and_(shards.c.state == ShardState.SUBMITTING, over),
     )
     values = {

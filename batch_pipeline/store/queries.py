@@ -20,16 +20,23 @@ from sqlalchemy import (
     select,
 )
 
-from batch_pipeline.model import TERMINAL, Missed, PartitionSummary, RemoteStatus, Shard, ShardState
+from batch_pipeline.model import (
+    READY,
+    TERMINAL,
+    Missed,
+    PartitionSummary,
+    RemoteStatus,
+    Shard,
+    ShardState,
+)
 from batch_pipeline.store.rows import (
     REMOTE,
-    AccountInFlight,
     BatchRecord,
     batch_record,
     partition_counts,
     shard_of,
 )
-from batch_pipeline.store.tables import accounts, batches, partitions, shard_partitions, shards
+from batch_pipeline.store.tables import batches, partitions, shard_partitions, shards
 
 _IN_ONE_QUERY = 1000  # values in one IN: far below what either database allows
 T = TypeVar("T")
@@ -156,25 +163,6 @@ def still_beside(account: str) -> Select[tuple[str, str]]:
     return superseded(and_(batches.c.account == account, running))
 
 
-def accounts_in_flight(connection: Connection) -> list[AccountInFlight]:
-    """Accounts with submitted shards, each with what a poll by listing needs to know."""
-    query = (
-        select(
-            accounts.c.provider,
-            accounts.c.account,
-            func.count().label("shards"),
-            func.min(batches.c.created_at).label("since"),
-            accounts.c.polled_at,
-        )
-        .join_from(shards, batches, _current)
-        .join(accounts, accounts.c.account == shards.c.account)
-        .where(shards.c.state == ShardState.SUBMITTED)
-        .group_by(accounts.c.provider, accounts.c.account, accounts.c.polled_at)
-        .order_by(accounts.c.account)
-    )
-    return [AccountInFlight(**row) for row in connection.execute(query).mappings()]
-
-
 def summaries(connection: Connection, job: str) -> list[PartitionSummary]:
     """Every partition of the job with its shards by state, by name, in one query."""
     inside = _by_partition_and_state(job)
@@ -196,7 +184,7 @@ def _by_partition_and_state(job: str) -> Subquery:
     waiting = case(
         (shards.c.state == ShardState.SUBMITTING, shards.c.lease_until),
         (
-            shards.c.state.in_([ShardState.PLANNED, ShardState.IN_DOUBT]),
+            shards.c.state.in_(READY),
             func.coalesce(shards.c.not_before, shards.c.created_at),
         ),
     )

@@ -17,7 +17,6 @@ from batch_pipeline.model import (
     Remedy,
     Shard,
     ShardState,
-    Usage,
 )
 from batch_pipeline.store.tables import batches
 
@@ -25,7 +24,7 @@ REMOTE = "remote_"
 """Prefix of a batch's columns where they stand beside a shard's."""
 
 _SHARD_COLUMNS = [one.name for one in fields(Shard) if one.name not in {"partitions", "remote"}]
-_OBSERVED = [one.name for one in fields(Observation) if one.name not in {"problems", "usage"}]
+_OBSERVED = [one.name for one in fields(Observation) if one.name != "problems"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +40,6 @@ class BatchRecord:
     collected_at: datetime | None = None
     rows_succeeded: int | None = None
     rows_failed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AccountInFlight:
-    """An account with batches to watch; *since* is when the oldest of them was created."""
-
-    provider: str
-    account: str
-    shards: int
-    since: datetime
-    polled_at: datetime | None = None
 
 
 def planned_row(shard: Shard, *, now: datetime) -> dict[str, object]:
@@ -83,21 +71,17 @@ def shard_of(row: RowMapping, partitions_of: Mapping[str, int]) -> Shard:
 
 def observation_row(observation: Observation) -> dict[str, object]:
     """The columns of `batches` that one look at the provider fills."""
-    usage = observation.usage
     return {
         **{name: getattr(observation, name) for name in _OBSERVED},
         "problems": [asdict(problem) for problem in observation.problems],
-        "usage": None if usage is None else asdict(usage),
     }
 
 
 def observation_of(row: RowMapping, *, prefix: str = "") -> Observation:
     """The last look, as the ledger keeps it."""
-    usage = row[f"{prefix}usage"]
     return Observation(
         **{name: row[f"{prefix}{name}"] for name in _OBSERVED},
         problems=tuple(_problem(problem) for problem in row[f"{prefix}problems"]),
-        usage=None if usage is None else Usage(**usage),
     )
 
 

@@ -157,7 +157,6 @@ batches = Table(
     Column("made", Boolean, nullable=False, default=True),
     Column("problems", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
-    Column("usage", JSON(none_as_null=True)),
     Column("submitted_at", UtcTime, nullable=False),
     Column("observed_at", UtcTime, nullable=False),
     Column("collected_at", UtcTime),

@@ -64,6 +64,7 @@ def test_numbers_are_numbers_and_paths_lead_to_files(world: World) -> None:
         }
         assert seen["requests"]["requests"] == seen["results"]["dagster/row_count"] == 31
         assert seen["results"]["failed_ratio"] == 0.0
+        assert seen["results"]["duplicate_lines"] == seen["results"]["unknown_lines"] == 0
         for key in ("cost_usd", "live_cost_usd", "saved_usd"):
             assert isinstance(seen["cost_report"][key], float)
         for key in ("input_tokens", "output_tokens", "requests", "rows_of_unknown_cost"):

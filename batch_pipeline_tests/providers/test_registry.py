@@ -21,7 +21,6 @@ def test_every_provider_of_the_model_has_a_codec_and_a_client(name: str) -> None
     codec = REGISTRY.codec(name)
     assert codec.name == codec.capabilities.provider == name
     assert REGISTRY.client(name, KEYS).account
-    assert REGISTRY.price_provider(name) == name
 
 
 def test_a_client_takes_the_patience_it_is_given() -> None:

@@ -167,12 +167,6 @@ def test_a_target_is_checked_against_the_service_it_names() -> None:
             registry.check(wrong, wrong.targets[0])
 
 
-def test_prices_are_those_a_service_names_and_never_openais_by_accident() -> None:
-    registry = Registry({"gateway": make_service(), "priced": make_service(prices="groq")})
-    names = ("openai", "gateway", "priced")
-    assert [registry.price_provider(name) for name in names] == ["openai", None, "groq"]
-
-
 def test_azure_names_endpoints_its_own_way() -> None:
     azure = OpenAICodec(make_service(azure_api_version="2025-04-01-preview"))
     urls = [

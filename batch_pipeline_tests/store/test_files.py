@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis.strategies import text
 
 from batch_pipeline.errors import StoreError, UsageError
-from batch_pipeline.store.files import Store, partition_folder, write_whole
+from batch_pipeline.store.files import Store, partition_folder
+from batch_pipeline.whole_files import written_aside
 from batch_pipeline_tests.store.factories import JOB, NOON
 
 
@@ -110,16 +111,20 @@ def test_a_url_is_no_local_folder() -> None:
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
-    write_whole(path, b"one")
-    write_whole(path, b"two")
+    for data in (b"one", b"two"):
+        with written_aside(path) as part:
+            part.write_bytes(data)
     assert path.read_bytes() == b"two"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "taken" / "by a folder").mkdir(parents=True)
-    with pytest.raises(StoreError, match="taken cannot be written: Is a directory"):
-        write_whole(tmp_path / "taken", b"data")
+    with (
+        pytest.raises(StoreError, match="taken cannot be written: Is a directory"),
+        written_aside(tmp_path / "taken") as part,
+    ):
+        part.write_bytes(b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 

@@ -12,7 +12,6 @@ from batch_pipeline.model import (
     PartitionCounts,
     RemoteStatus,
     ShardState,
-    Usage,
 )
 from batch_pipeline.store.ledger import Ledger
 from batch_pipeline_tests.store.factories import (
@@ -59,7 +58,6 @@ def test_everything_the_provider_said_is_kept(submitted: Ledger) -> None:
         completed(),
         problems=(BatchProblem("invalid", "line 3 is no JSON", line=3, param="body"),),
         metadata={"intent": "i1"},
-        usage=Usage(input_tokens=7, output_tokens=0),
         error_file_id="file_err",
     )
     submitted.observe(ACCOUNT, [seen], now=later(100))
@@ -112,13 +110,6 @@ def test_shards_to_poll_are_those_with_a_running_batch_of_the_provider(ledger: L
     send(ledger, "s2", "b2", account="second")
     assert [one.shard_id for one in ledger.to_poll("openai")] == ["s1", "s2"]
     assert ledger.to_poll("anthropic") == []
-
-
-def test_accounts_in_flight_say_since_when_and_when_they_were_polled(submitted: Ledger) -> None:
-    submitted.observe(ACCOUNT, [], now=later(7))
-    [one] = submitted.in_flight_accounts()
-    assert (one.provider, one.account, one.shards) == ("openai", ACCOUNT, 1)
-    assert (one.since, one.polled_at) == (NOON, later(7))
 
 
 def test_a_collection_is_counted_once_in_every_partition_it_touched(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus, Usage
+from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus
 from batch_pipeline.providers.listing import AnyBatch, Page, first_time, unix
 from batch_pipeline.providers.openai.facts import RESULT_DAYS, sorted_problem
 
@@ -29,22 +29,6 @@ class _Counts(msgspec.Struct):
     total: int | None = None  # Azure's are null at first
     completed: int | None = None
     failed: int | None = None
-
-
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
 
 
 class _Problem(msgspec.Struct):
@@ -72,7 +56,6 @@ class Batch(AnyBatch, kw_only=True):
     expired_at: int | None = None
     cancelled_at: int | None = None
     request_counts: _Counts | None = None
-    usage: _Usage | None = None
     errors: _Problems | None = None
     metadata: dict[str, object] | None = None
 
@@ -107,7 +90,6 @@ def observation(batch: Batch) -> Observation:
         error_file_id=batch.error_file_id or None,
         problems=_problems(batch.errors),
         metadata={name: str(value) for name, value in (batch.metadata or {}).items()},
-        usage=_usage(batch.usage),
     )
 
 
@@ -125,17 +107,4 @@ def _problems(errors: _Problems | None) -> tuple[BatchProblem, ...]:
             param=each.param,
         )
         for each in listed
-    )
-
-
-def _usage(usage: _Usage | None) -> Usage | None:
-    if usage is None:
-        return None
-    read, written = usage.input_tokens_details, usage.output_tokens_details
-    return Usage(
-        input_tokens=usage.input_tokens,
-        cached_input_tokens=read.cached_tokens if read else None,
-        cache_write_tokens=read.cache_write_tokens if read else None,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=written.reasoning_tokens if written else None,
     )

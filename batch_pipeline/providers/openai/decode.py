@@ -27,12 +27,6 @@ _ROW, _BODY, _FLAT = "row_problem", "body_problem", "flat_problem"
 _ALL = (_ROW, _BODY, _FLAT)
 
 
-# Codes that a row without an answer has for its request's own fault, whatever its status.
-_OF_THE_REQUEST = (
-    "('invalid_prompt', 'invalid_image', 'invalid_image_format', 'invalid_base64_image', "
-    "'invalid_image_url', 'image_too_large', 'image_too_small', 'image_parse_error')"
-)
-
 # Whose fault an error is says the provider's own table. A row without a status may name one as its
 # code; 200 and an error object is still an error; status 0 is a row the provider lost.
 _STATUS = """

@@ -16,17 +16,17 @@ import pyarrow as pa
 from batch_pipeline.prices import sql as price_sql
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.sql import (
+    COSTS,
     UNKNOWN_USAGE,
-    cost_sql,
     join_sql,
     total_sql,
-    unknown_reason_sql,
     unknown_sql,
 )
 from batch_pipeline.stages.sql import literal, outcome_rows
 
 _Key: TypeAlias = tuple[str, str | None, str | None]
 _Facts: TypeAlias = dict[str, Any]
+_OTHERWISE = "cost_usd IS NOT NULL AND source LIKE '%_price' AND source <> 'batch_price'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +140,14 @@ def _sent(
 ) -> Iterable[tuple[_Key, _Facts]]:
     """What was sent and what it cost: every row of every attempt."""
     rows = outcome_rows(outcomes)
-    models = con.execute(
-        f"SELECT DISTINCT provider, model FROM {rows} WHERE model IS NOT NULL"
-    ).fetchall()
-    con.register("prices", price_sql.table(priced, models))
     con.register("wanted", pa.table({"partition": pa.array(partitions, pa.string())}))
     try:
-        yield from _records(
-            con,
-            f"""
+        with price_sql.priced(con, priced, rows):
+            yield from _records(
+                con,
+                f"""
             WITH rows AS (FROM {rows} SEMI JOIN wanted USING (partition)), costs AS (
-                SELECT rows.*, {cost_sql("paid")} AS cost, {cost_sql("live")} AS live_cost,
-                    {unknown_reason_sql("cost")} AS reason,
-                    coalesce(price.source, 'unknown') AS source, price.as_of,
+                SELECT rows.*, {COSTS}, coalesce(price.source, 'unknown') AS source, price.as_of,
                     price.as_of < ended_at::DATE AS outdated
                 FROM {join_sql("rows")}
             )
@@ -161,25 +156,19 @@ def _sent(
                 sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
                 sum(output_tokens)::BIGINT AS output_tokens,
                 sum(reasoning_tokens)::BIGINT AS reasoning_tokens,
-                {total_sql("cost")} AS cost, {total_sql("live_cost")} AS live_cost,
-                {total_sql("(live_cost - cost)")} AS saved,
-                {unknown_sql("cost")} AS unknown_cost,
+                {total_sql("cost_usd")} AS cost, {total_sql("live_cost_usd")} AS live_cost,
+                {total_sql("(live_cost_usd - cost_usd)")} AS saved,
+                {unknown_sql("cost_usd")} AS unknown_cost,
                 count(*) FILTER ({UNKNOWN_USAGE}) AS unknown_usage,
                 min(source) AS price_source,
-                {_counted("reason")} AS unknown_because,
-                {
-                _counted(
-                    "source",
-                    "cost IS NOT NULL AND source LIKE '%_price' AND source <> 'batch_price'",
-                )
-            } AS served_otherwise,
-                min(as_of) FILTER (cost IS NOT NULL) AS price_as_of,
-                count(*) FILTER (cost IS NOT NULL AND outdated) AS older_price
+                {_counted("cost_unknown")} AS unknown_because,
+                {_counted("source", _OTHERWISE)} AS served_otherwise,
+                min(as_of) FILTER (cost_usd IS NOT NULL) AS price_as_of,
+                count(*) FILTER (cost_usd IS NOT NULL AND outdated) AS older_price
             FROM costs GROUP BY ALL
             """,
-        )
+            )
     finally:
-        con.unregister("prices")
         con.unregister("wanted")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ from batch_pipeline.prices.find import PACKAGE, Prices
 from batch_pipeline.stages.bill.attempts import BillLine, bill, total
 from batch_pipeline.stages.bill.routing import Routed, routed
 from batch_pipeline.stages.bill.superseded import Beside, lines, told
+from batch_pipeline.stages.results.oddities import Oddities, oddities_of
 from batch_pipeline.whole_files import written_aside
 
 _SIMULATED = (
@@ -54,6 +55,7 @@ class CostReport:
     simulated: bool = False
     routed: Routed | None = None  # where the job has several targets
     beside: tuple[Beside, ...] = ()  # batches of which no result came
+    odd: Oddities = field(default_factory=Oddities)
 
     @property
     def total(self) -> BillLine:
@@ -75,6 +77,7 @@ class CostReport:
             "routing": self.routed and {**asdict(self.routed), "saved": self.routed.saved},
             "batches_beside": [asdict(batch) for batch in self.beside],
             "lines": self.rows(),
+            **({"oddities": asdict(self.odd)} if self.odd else {}),
         }
         return json.dumps(report, indent=2, default=str) + "\n"
 
@@ -82,6 +85,7 @@ class CostReport:
         """A page: the totals, then one row per partition and model."""
         parts = [f"# Cost of {markdown(self.job)}", _SIMULATED if self.simulated else ""]
         parts += [_summary(self.total), told(self.beside), routing(self.routed)]
+        parts += [found(self.odd) if self.odd else ""]
         parts += [_table(self.lines), self._prices()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -123,6 +127,7 @@ def cost_report(  # noqa: PLR0913 - what a report is made from, each named by it
         simulated=simulated,
         routed=routed(con, targets=targets, partitions=results, outcomes=outcomes, priced=priced),
         beside=tuple(beside),
+        odd=oddities_of(outcomes),
     )
 
 
@@ -142,6 +147,11 @@ def routing(found: Routed | None, shown: Callable[[str], str] = markdown) -> str
     if not found.unpriced:
         return said
     return f"{said} Not compared, for want of a price: {', '.join(map(shown, found.unpriced))}."
+
+
+def found(odd: Oddities) -> str:
+    """What result files held beside one counted line a request, in a sentence."""
+    return f"Result files held: {odd.told()}."
 
 
 def money(amount: Decimal | None) -> str:

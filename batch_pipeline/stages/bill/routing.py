@@ -51,12 +51,9 @@ def routed(
     con.register("wanted", pa.table({"partition": pa.array(sorted(partitions), pa.string())}))
     rows = f"{outcome_rows(outcomes)} SEMI JOIN wanted USING (partition)"
     try:
-        models = con.execute(
-            f"SELECT DISTINCT provider, model FROM {rows} WHERE model IS NOT NULL"
-        ).fetchall()
-        con.register("prices", price_sql.table(priced, models))
-        con.execute(
-            f"""
+        with price_sql.priced(con, priced, rows):
+            con.execute(
+                f"""
             CREATE OR REPLACE TEMP TABLE paid AS
             WITH rows AS (SELECT * FROM {rows})
             SELECT rows.input_tokens, rows.cached_input_tokens, rows.cache_write_tokens,
@@ -66,11 +63,10 @@ def routed(
             FROM {join_sql("rows")}
             WHERE rows.extras IS NULL AND {cost_sql("paid")} IS NOT NULL
             """
-        )
+            )
         return _compared(con, targets, priced)
     finally:
         con.execute("DROP TABLE IF EXISTS temp.paid")
-        con.execute("DROP VIEW IF EXISTS prices")
         con.unregister("wanted")
 
 
@@ -83,11 +79,11 @@ def _compared(
     found: dict[str, Decimal] = {}
     unpriced: list[str] = []
     for provider, model in dict.fromkeys(targets):
-        con.register("prices", price_sql.table(priced, [(provider, model)]))
-        asked = f"SELECT *, {literal(provider)} AS provider, {literal(model)} AS model FROM paid"
-        total = con.execute(
-            f"WITH rows AS ({asked}) SELECT sum({cost_sql('paid')}) FROM {join_sql('rows')}"
-        ).fetchall()[0][0]
+        named = f"SELECT *, {literal(provider)} AS provider, {literal(model)} AS model FROM paid"
+        with price_sql.priced(con, priced, f"({named})"):
+            total = con.execute(
+                f"WITH rows AS ({named}) SELECT sum({cost_sql('paid')}) FROM {join_sql('rows')}"
+            ).fetchall()[0][0]
         if total is None:
             unpriced.append(f"{provider}/{model}")
         else:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
-from batch_pipeline.model import FailureKind, Usage
+from batch_pipeline.model import FailureKind
 from batch_pipeline.prices import sql as price_sql
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.stages.again import goes_again
@@ -30,6 +28,7 @@ from batch_pipeline.stages.results.land_block import (
     Typing,
     landed_block,
 )
+from batch_pipeline.stages.results.oddities import Oddities, oddities
 from batch_pipeline.stages.schemas import REPEATING, result_schema
 from batch_pipeline.stages.sql import literal, outcome_rows
 from batch_pipeline.whole_files import written_aside
@@ -39,11 +38,7 @@ _BLOCK_ROWS = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What became of a partition. With *unanswered* requests nothing was written (no digest).
-
-    `usage` sums known tokens; `cost` sums known costs, and `unknown_cost` counts the rows that
-    were billed, or may have been, for an amount we do not know. None: nothing is known.
-    """
+    """What became of a partition. With *unanswered* requests nothing was written."""
 
     requests: int
     succeeded: int
@@ -51,11 +46,7 @@ class Landed:
     unanswered: int
     retryable: int  # failed rows that the retry policy would send again
     by_kind: dict[str, int] = field(default_factory=dict)
-    usage: Usage = field(default_factory=Usage)
-    cost: Decimal | None = None
-    live_cost: Decimal | None = None
-    unknown_cost: int = 0
-    digest: str | None = None  # sha256 of the file
+    odd: Oddities = field(default_factory=Oddities)  # of the shards that carried its requests
 
 
 def land(  # noqa: PLR0913 - what results are made from, each named by its caller
@@ -93,17 +84,14 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
         typing.arrow,
         _vectors(files, places) if embeddings else None,
     )
-    con.register("prices", price_sql.table(priced, _models(con, outcomes)))
-    try:
+    with price_sql.priced(con, priced, outcome_rows(outcomes)):
         rows = (
             landed_block(con, block, found, typing=typing, schema=into_schema)
             for block, found in _blocks(requests, files, places, key_columns)
         )
         with written_aside(into) as part:
             write_groups(part, into_schema, rows, repeating=REPEATING)
-    finally:
-        con.unregister("prices")
-    return _landed(con, into, retryable)
+    return _landed(con, into, retryable, oddities(files.footers))
 
 
 def _places(
@@ -179,14 +167,6 @@ def _vectors(files: OutcomeFiles, places: Numbers) -> pa.DataType:
     return pa.list_(pa.float32(), *lengths) if len(lengths) == 1 else pa.list_(pa.float32())
 
 
-def _models(con: duckdb.DuckDBPyConnection, outcomes: Sequence[Path]) -> list[tuple[str, str]]:
-    if not outcomes:
-        return []
-    return con.execute(
-        f"SELECT DISTINCT provider, model FROM {outcome_rows(outcomes)} WHERE model IS NOT NULL"
-    ).fetchall()
-
-
 def _rejected(con: duckdb.DuckDBPyConnection, requests: Path) -> int:
     return int(_one(con, f"SELECT count(rejected) FROM {_parquet([requests])}")[0])
 
@@ -217,27 +197,13 @@ def _waiting(
         unanswered=len(places) - len(answered) - rejected,
         retryable=retryable,
         by_kind=by_kind,
+        odd=oddities(files.footers),
     )
 
 
-def _landed(con: duckdb.DuckDBPyConnection, results: Path, retryable: int) -> Landed:
-    rows = _parquet([results])
-    requests, cost, live_cost, unknown, *usage = _one(
-        con,
-        f"""
-        SELECT count(*), {price_sql.total_sql("cost_usd")},
-            {price_sql.total_sql("live_cost_usd")},
-            {price_sql.unknown_sql("cost_usd")},
-            sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT,
-            sum(cache_write_tokens)::BIGINT, sum(output_tokens)::BIGINT,
-            sum(reasoning_tokens)::BIGINT
-        FROM {rows}
-        """,
-    )
-    by_kind = _by_kind(con, rows)
-    failed = sum(by_kind.values())
-    with results.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+def _landed(con: duckdb.DuckDBPyConnection, results: Path, retryable: int, odd: Oddities) -> Landed:
+    by_kind = _by_kind(con, _parquet([results]))
+    requests, failed = pq.read_metadata(results).num_rows, sum(by_kind.values())
     return Landed(
         requests=requests,
         succeeded=requests - failed,
@@ -245,11 +211,7 @@ def _landed(con: duckdb.DuckDBPyConnection, results: Path, retryable: int) -> La
         unanswered=0,
         retryable=retryable,
         by_kind=by_kind,
-        usage=Usage(*usage),
-        cost=cost,
-        live_cost=live_cost,
-        unknown_cost=unknown,
-        digest=digest,
+        odd=odd,
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from batch_pipeline.errors import StoreError
 from batch_pipeline.model import FailureKind
-from batch_pipeline.prices.sql import MAY_BE_BILLED, cost_sql, join_sql, unknown_reason_sql
+from batch_pipeline.prices.sql import COSTS, MAY_BE_BILLED, join_sql
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.results import typed_output
 from batch_pipeline.stages.schemas import OUTCOMES, RESULTS
@@ -177,8 +177,7 @@ def _computed(con: duckdb.DuckDBPyConnection, rows: pa.Table, typing: Typing) ->
         # Two queries: only the first has to sort after its join, and it touches no long column.
         costs = con.sql(
             f"""
-            SELECT {cost_sql("paid")} AS cost_usd, {cost_sql("live")} AS live_cost_usd,
-                {unknown_reason_sql("cost_usd")} AS cost_unknown,
+            SELECT {COSTS},
                 CASE WHEN {MAY_BE_BILLED} THEN coalesce(price.source, 'unknown') END
                     AS price_source,
                 CASE WHEN {MAY_BE_BILLED} AND price.source <> 'unknown' THEN price.as_of END

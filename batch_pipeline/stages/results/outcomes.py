@@ -11,11 +11,12 @@ give equal bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from batch_pipeline.model import FailureKind, Observation, Shard, Usage
@@ -24,6 +25,7 @@ from batch_pipeline.stages.results import lines, long_lines, validate
 from batch_pipeline.stages.results.bounded_tables import regrouped, rows_within, write_groups
 from batch_pipeline.stages.results.decode import decode, salvage
 from batch_pipeline.stages.results.lines import Files
+from batch_pipeline.stages.results.oddities import Oddities
 from batch_pipeline.stages.results.unanswered import LINE_TOO_LONG, absence, cut_off
 from batch_pipeline.stages.schemas import OUTCOME_COLUMNS, OUTCOMES, REPEATING, Source
 from batch_pipeline.stages.sql import literal
@@ -34,9 +36,6 @@ _BLAMED = pa.schema(
     [("line", pa.int64())]
     + [(name, pa.string()) for name in ("failure", "error_code", "error_message")]
 )
-_SUMS = """
-    sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT, sum(cache_write_tokens)::BIGINT,
-    sum(output_tokens)::BIGINT, sum(reasoning_tokens)::BIGINT"""
 _ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid', 'empty'))"
 
 
@@ -71,20 +70,16 @@ _COLUMNS = ", ".join(
 
 @dataclass(frozen=True, slots=True)
 class OutcomesDecoded:
-    """What a shard's result files held. `usage` sums what is known; None where nothing is."""
+    """What a shard's result files held."""
 
     requests: int
     succeeded: int
     failed: int
     by_failure: dict[str, int] = field(default_factory=dict)
-    duplicates: int = 0  # further lines of an id that already had one
-    passed_over: Usage = field(default_factory=Usage)  # what those lines say was counted for them
+    odd: Oddities = field(default_factory=Oddities)
+    passed_over: Usage = field(default_factory=Usage)  # what duplicate lines say was counted
     absent: dict[str, int] = field(default_factory=dict)  # requests without a line, by partition
     withheld: tuple[str | None, str | None] | None = None  # code and words of most withheld rows
-    unknown: int = 0  # lines that belong to no request of the shard, quarantined
-    unreadable: int = 0  # lines that could not be read, whether or not they gave an id
-    unknown_usage: int = 0  # rows that were answered without saying what was counted
-    usage: Usage = field(default_factory=Usage)
 
 
 def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by its caller
@@ -114,11 +109,22 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
         group = rows_within(size, rows=shard.requests, at_most=_GROUP_ROWS)
         facts, blamed = _facts(shard, observation, short), _blamed(observation)
         rows = _rows(con, requests, facts, blamed, group)
-        with written_aside(into) as part:
-            write_groups(part, OUTCOMES, _checked(rows, judge), repeating=REPEATING)
         unknown = _quarantine(con, files, into.with_name(f"{into.stem}.unknown.jsonl"))
-        seen = _counted(con, into, duplicates=duplicates, unknown=unknown, unreadable=unreadable)
-        return replace(seen, absent=_absent(con, requests), withheld=_withheld(con, into))
+        odd = Oddities(duplicates, unknown, unreadable, _without_usage(con))
+        with written_aside(into) as part:
+            write_groups(part, odd.schema(), _checked(rows, judge), repeating=REPEATING)
+        by_failure = _by_failure(con, into)
+        requested, failed = pq.read_metadata(into).num_rows, sum(by_failure.values())
+        return OutcomesDecoded(
+            requests=requested,
+            succeeded=requested - failed,
+            failed=failed,
+            by_failure=by_failure,
+            odd=odd,
+            passed_over=_passed_over(con) if duplicates else Usage(),
+            absent=_absent(con, requests),
+            withheld=_withheld(con, into),
+        )
     finally:
         for name in ("decoded", "salvaged", "named", "picked"):
             con.execute(f"DROP TABLE IF EXISTS temp.{name}")
@@ -228,42 +234,18 @@ def _quarantine(con: duckdb.DuckDBPyConnection, files: Files, into: Path) -> int
     return len(positions)
 
 
-def _counted(
-    con: duckdb.DuckDBPyConnection,
-    outcomes: Path,
-    *,
-    duplicates: int,
-    unknown: int,
-    unreadable: int,
-) -> OutcomesDecoded:
-    by_failure = dict(
+def _without_usage(con: duckdb.DuckDBPyConnection) -> int:
+    return _count(con, f"FROM decoded SEMI JOIN picked USING (position) WHERE {UNKNOWN_USAGE}")
+
+
+def _by_failure(con: duckdb.DuckDBPyConnection, outcomes: Path) -> dict[str, int]:
+    return dict(
         con.execute(
             f"""
             SELECT failure, count(*) FROM {_parquet(outcomes)}
             WHERE failure IS NOT NULL GROUP BY failure ORDER BY failure
             """
         ).fetchall()
-    )
-    (requests, unknown_usage, *usage) = con.execute(
-        f"""
-        SELECT count(*), count(*) FILTER (
-                {UNKNOWN_USAGE}
-            ), {_SUMS}
-        FROM {_parquet(outcomes)}
-        """
-    ).fetchall()[0]
-    failed = sum(by_failure.values())
-    return OutcomesDecoded(
-        requests=requests,
-        succeeded=requests - failed,
-        failed=failed,
-        by_failure=by_failure,
-        duplicates=duplicates,
-        unknown=unknown,
-        unreadable=unreadable,
-        unknown_usage=unknown_usage,
-        usage=Usage(*usage),
-        passed_over=_passed_over(con) if duplicates else Usage(),
     )
 
 
@@ -295,8 +277,11 @@ def _passed_over(con: duckdb.DuckDBPyConnection) -> Usage:
     """What lines that do not speak for their request say was counted for them."""
     return Usage(
         *con.execute(
-            f"""
-            SELECT {_SUMS} FROM decoded SEMI JOIN (
+            """
+            SELECT sum(input_tokens)::BIGINT, sum(cached_input_tokens)::BIGINT,
+                sum(cache_write_tokens)::BIGINT, sum(output_tokens)::BIGINT,
+                sum(reasoning_tokens)::BIGINT
+            FROM decoded SEMI JOIN (
                 SELECT position FROM named WHERE line IS NOT NULL
                 EXCEPT SELECT position FROM picked
             ) USING (position)

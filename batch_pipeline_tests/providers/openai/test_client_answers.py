@@ -16,7 +16,7 @@ from batch_pipeline.errors import (
     Throttled,
     TooLarge,
 )
-from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus, Usage
+from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus
 from batch_pipeline.providers.failed_calls import cut_short
 from batch_pipeline.providers.openai.answers import Batch, observation
 from batch_pipeline_tests.providers.factories import (
@@ -69,10 +69,10 @@ def test_a_null_and_an_empty_file_id_are_both_no_file(absent: str | None) -> Non
     assert (seen.output_file_id, seen.error_file_id, seen.input_file_id) == (None, None, None)
 
 
-def test_a_bare_batch_has_no_counts_no_usage_no_problems_and_no_end() -> None:
+def test_a_bare_batch_has_no_counts_no_problems_and_no_end() -> None:
     seen = _observe(errors=None, request_counts=None, metadata=None)
     assert (seen.total, seen.completed, seen.failed) == (0, 0, 0)
-    assert (seen.usage, seen.problems, seen.metadata, seen.ended_at) == (None, (), {}, None)
+    assert (seen.problems, seen.metadata, seen.ended_at) == ((), {}, None)
     assert seen.created_at == datetime(2024, 3, 26, 16, 45, 33, tzinfo=UTC)
 
 
@@ -95,22 +95,12 @@ def test_problems_keep_their_line_and_survive_missing_parts() -> None:
     assert _observe(errors={"object": "list", "data": None}).problems == ()
 
 
-def test_usage_that_is_not_said_is_unknown_and_not_zero() -> None:
-    assert _observe(usage={}).usage == Usage()
-    assert _observe(usage={"input_tokens": 5, "output_tokens": 0}).usage == Usage(
-        input_tokens=5, output_tokens=0
-    )
-
-
 @pytest.mark.skipif(not _FIXTURES.is_dir(), reason="the shared fixtures are not here")
 def test_documented_batch_objects_are_understood() -> None:
     text = (_FIXTURES / "doc_batch_object_completed_usage.json").read_bytes()
     done = observation(msgspec.json.decode(text, type=Batch))
     assert (done.status, done.completed, done.failed) == (RemoteStatus.COMPLETED, 95, 5)
     assert (done.output_file_id, done.error_file_id) == ("file-cvaTdG", "file-HOWS94")
-    assert done.usage == Usage(
-        input_tokens=1500, cached_input_tokens=1024, output_tokens=500, reasoning_tokens=300
-    )
     text = (_FIXTURES / "doc_batch_cancelling.json").read_bytes()
     cancelling = observation(msgspec.json.decode(text, type=Batch))
     assert (cancelling.status, cancelling.ended_at) == (RemoteStatus.ENDING, None)

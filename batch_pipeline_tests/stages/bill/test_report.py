@@ -169,3 +169,16 @@ def test_the_report_is_written_as_a_page_and_as_exact_json(back: Returned) -> No
 )
 def test_money_is_rounded_only_when_shown(amount: Decimal | None, shown: str) -> None:
     assert money(amount) == shown
+
+
+def test_what_was_odd_in_result_files_is_in_the_report_and_else_nothing(back: Returned) -> None:
+    assert "Result files held" not in report_of(back).to_markdown()
+    assert "oddities" not in json.loads(report_of(back).to_json())
+    back.decode(["row-1"], [answer("row-1", GOOD), answer("row-1", GOOD)], attempt=3)
+    assert "Result files held: 1 duplicate lines." in report_of(back).to_markdown()
+    assert json.loads(report_of(back).to_json())["oddities"] == {
+        "duplicate_lines": 1,
+        "unknown_lines": 0,
+        "unreadable_lines": 0,
+        "rows_without_usage": 0,
+    }

@@ -29,7 +29,7 @@ def test_a_long_answer_is_read_whole_and_lands(tmp_path: Path, megabytes: int) -
     back = Returned(tmp_path)
     long = "word " * (megabytes * MEGABYTE // 5)
     done = back.decode(ids(3), [answer("row-0"), answer("row-1", long), answer("row-2")])
-    assert (done.succeeded, done.unreadable) == (3, 0)
+    assert (done.succeeded, done.odd.unreadable_lines) == (3, 0)
     assert [len(row["text"]) for row in back.rows()] == [5, len(long), 5]
     back.ask(ids(3))
     assert back.land().succeeded == 3
@@ -39,7 +39,7 @@ def test_a_line_that_no_memory_takes_is_unreadable_and_says_what_to_do(tmp_path:
     back = Returned(tmp_path)
     long = answer("row-1", "x" * (40 * MEGABYTE))
     done = back.decode(ids(4), [answer("row-0"), long, answer("row-2"), answer("row-3")])
-    assert (done.succeeded, done.unreadable, done.unknown) == (3, 1, 0)
+    assert (done.succeeded, done.odd.unreadable_lines, done.odd.unknown_lines) == (3, 1, 0)
     row = back.rows()[1]
     assert (row["failure"], row["error_code"]) == ("unreadable", "line_too_long")
     assert f"a line of {len(long) + 1:,} bytes" in row["error_message"]
@@ -54,7 +54,7 @@ def test_a_line_that_no_memory_takes_is_unreadable_and_says_what_to_do(tmp_path:
 def test_a_long_line_of_nobody_is_kept_byte_for_byte(tmp_path: Path) -> None:
     back = Returned(tmp_path)
     stranger = answer("stranger", "x" * (6 * MEGABYTE))
-    assert back.decode(ids(1), [stranger, answer("row-0")]).unknown == 1
+    assert back.decode(ids(1), [stranger, answer("row-0")]).odd.unknown_lines == 1
     assert (tmp_path / "shard1.unknown.jsonl").read_bytes() == stranger + b"\n"
 
 
@@ -81,7 +81,7 @@ def test_many_lines_that_are_too_much_together_are_read_apart(tmp_path: Path) ->
         observation=make_observation(),
         into=tmp_path / "shard1.parquet",
     )
-    assert (done.requests, done.succeeded + done.unreadable) == (6, 6)
+    assert (done.requests, done.succeeded + done.odd.unreadable_lines) == (6, 6)
     assert done.succeeded > 0
 
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_pipeline.model import BatchProblem, Fault, RemoteStatus, Usage
+from batch_pipeline.model import BatchProblem, Fault, RemoteStatus
 from batch_pipeline.stages.results import outcomes
+from batch_pipeline.stages.results.oddities import Oddities, oddities_of
 from batch_pipeline.stages.schemas import OUTCOMES
 from batch_pipeline_tests.stages.result_lines import (
     CHAT,
@@ -56,7 +57,6 @@ def test_every_request_has_its_outcome_in_the_shards_own_order(back: Returned) -
     ]
     assert (decoded.requests, decoded.succeeded, decoded.failed) == (3, 2, 1)
     assert decoded.by_failure == {"expired": 1}
-    assert decoded.usage == Usage(200, 80, None, 40, 16)
 
 
 def test_an_outcome_says_where_it_comes_from(back: Returned) -> None:
@@ -75,13 +75,13 @@ def test_the_first_line_of_an_id_counts_and_later_ones_are_counted(back: Returne
     decoded = back.decode(
         ids(1), [answer("row-0", "first"), answer("row-0", "second")], [not_run("row-0", "x")]
     )
-    assert (back.rows()[0]["text"], decoded.duplicates) == ("first", 2)
+    assert (back.rows()[0]["text"], decoded.odd.duplicate_lines) == ("first", 2)
 
 
 def test_a_readable_line_is_preferred_to_an_unreadable_one_of_the_same_id(back: Returned) -> None:
     decoded = back.decode(ids(1), [answer("row-0")[:-9], answer("row-0", "whole")])
     assert (back.rows()[0]["text"], back.rows()[0]["raw"]) == ("whole", None)
-    assert (decoded.unreadable, decoded.duplicates) == (1, 1)
+    assert (decoded.odd.unreadable_lines, decoded.odd.duplicate_lines) == (1, 1)
 
 
 def test_lines_of_strangers_are_kept_byte_for_byte_and_counted(back: Returned) -> None:
@@ -89,7 +89,7 @@ def test_lines_of_strangers_are_kept_byte_for_byte_and_counted(back: Returned) -
     decoded = back.decode(ids(1), [stranger, answer("row-0"), garbage])
     quarantine = back.path / "shard1.unknown.jsonl"
     assert quarantine.read_bytes() == stranger + b"\n" + garbage + b"\n"
-    assert (decoded.unknown, decoded.unreadable, decoded.succeeded) == (2, 1, 1)
+    assert (decoded.odd.unknown_lines, decoded.odd.unreadable_lines, decoded.succeeded) == (2, 1, 1)
 
 
 def test_a_quarantine_of_an_earlier_run_goes_when_there_are_no_strangers(back: Returned) -> None:
@@ -109,7 +109,7 @@ def test_an_unreadable_line_is_given_to_the_id_that_shows_through(
     row = back.rows()[0]
     assert (row["failure"], row["raw"]) == ("unreadable", spoiled.decode("utf-8", "replace"))
     assert "cannot be read" in row["error_message"]
-    assert (decoded.unreadable, decoded.unknown) == (1, 0)
+    assert (decoded.odd.unreadable_lines, decoded.odd.unknown_lines) == (1, 0)
 
 
 def test_an_empty_answer_keeps_its_line_and_is_no_duplicate_of_itself(back: Returned) -> None:
@@ -118,7 +118,11 @@ def test_an_empty_answer_keeps_its_line_and_is_no_duplicate_of_itself(back: Retu
     [row] = back.rows()
     assert (row["failure"], row["raw"]) == ("empty", nothing.decode())
     assert (row["error_code"], row["error_message"][-8:]) == ("reasoning", "See raw.")
-    assert (decoded.unreadable, decoded.duplicates, decoded.unknown_usage) == (0, 0, 0)
+    assert (
+        decoded.odd.unreadable_lines,
+        decoded.odd.duplicate_lines,
+        decoded.odd.rows_without_usage,
+    ) == (0, 0, 0)
 
 
 def test_a_known_id_with_an_answer_of_unknown_shape_is_unreadable(back: Returned) -> None:
@@ -130,7 +134,7 @@ def test_a_known_id_with_an_answer_of_unknown_shape_is_unreadable(back: Returned
 def test_blank_lines_are_nothing(back: Returned) -> None:
     blank = [b"", b"   ", b"\r", b" \t   \r"]
     decoded = back.decode(ids(1), [*blank, answer("row-0"), *blank])
-    assert (decoded.succeeded, decoded.unreadable, decoded.unknown) == (1, 0, 0)
+    assert (decoded.succeeded, decoded.odd.unreadable_lines, decoded.odd.unknown_lines) == (1, 0, 0)
 
 
 def test_line_separators_inside_an_answer_do_not_cut_it(back: Returned) -> None:
@@ -294,7 +298,7 @@ def test_answered_rows_without_a_token_count_are_counted(back: Returned) -> None
     decoded = back.decode(
         ids(3), [answer("row-0", usage=None), answer("row-1")], [not_run("row-2", "batch_expired")]
     )
-    assert decoded.unknown_usage == 1
+    assert decoded.odd.rows_without_usage == 1
 
 
 def test_an_embedding_comes_back_as_a_vector(tmp_path: Path) -> None:
@@ -374,7 +378,7 @@ def test_whatever_comes_back_every_request_has_exactly_one_outcome(
     lines = [raw for raw in (*output, *error) if raw.strip()]
     answered = sum(row["failure"] != "missing" for row in rows)
     if status is RemoteStatus.COMPLETED:
-        assert answered + decoded.duplicates + decoded.unknown == len(lines)
+        assert answered + decoded.odd.duplicate_lines + decoded.odd.unknown_lines == len(lines)
 
 
 @settings(max_examples=20, deadline=None)
@@ -394,3 +398,26 @@ def test_equal_files_give_equal_bytes(tmp_path: Path, endpoint: str) -> None:
         back.decode(ids(300), [answer(i) for i in reversed(ids(299))], [not_run("row-299", "x")])
         digests.add(hashlib.sha256(back.outcomes[0].read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+def test_what_is_odd_in_result_files_is_kept_with_the_outcomes_and_lands(back: Returned) -> None:
+    back.ask(ids(2))
+    none = answer("row-1", usage=None)
+    lines = [answer("row-0"), answer("row-0"), answer("stranger"), b"{broken", none]
+    decoded = back.decode(ids(2), lines)
+    assert decoded.odd == Oddities(1, 2, 1, 1)
+    assert oddities_of(back.outcomes) == back.land().odd == decoded.odd
+    assert decoded.odd.told() == (
+        "1 duplicate lines, 2 unknown lines, 1 unreadable lines, 1 rows without usage"
+    )
+
+
+def test_outcomes_of_ordinary_files_keep_no_counts_and_lost_ones_are_passed_over(
+    back: Returned, tmp_path: Path
+) -> None:
+    back.decode(ids(1), [answer("row-0")])
+    assert pq.read_schema(back.outcomes[0]).metadata is None
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
+    back.decode(ids(1), [answer("row-0"), answer("row-0")])
+    lost = [tmp_path / "gone.parquet", tmp_path / "damaged.parquet"]
+    assert oddities_of([*back.outcomes, *lost]) == Oddities(duplicate_lines=1)
