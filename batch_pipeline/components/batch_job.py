@@ -15,7 +15,6 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from batch_pipeline import jobfile
 from batch_pipeline.errors import SpecError
 from batch_pipeline.orchestration.build import build_defs
-from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.pipeline.checking import check, doubts
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
@@ -23,9 +22,6 @@ from batch_pipeline.written.origin import Origin
 from batch_pipeline.written.wording import said
 
 _log = logging.getLogger("batch_pipeline")
-
-PIPELINE = PipelineResource()
-"""One object for every job: Dagster takes a resource that is there already, if it is the same."""
 
 _NEW = """\
 type: batch_pipeline.components.BatchJobComponent
@@ -130,6 +126,4 @@ class BatchJobComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster sees of the job, and the one resource that all jobs share."""
-        return dg.Definitions.merge(
-            build_defs(self.job), dg.Definitions(resources={"pipeline": PIPELINE})
-        )
+        return build_defs(self.job)
