@@ -51,7 +51,9 @@ MAY_IMPORT = {
         "stages",
     },
     "components": {"errors", "jobfile", "orchestration", "pipeline", "settings", "spec", "written"},
-    "definitions": {"components"},
+    "definitions": set[str](),
+    "reading": {"errors", "settings", "spec", "store"},
+    "pytest_plugin": {"simulator"},
     "cli": {
         "errors",
         "escaping",
