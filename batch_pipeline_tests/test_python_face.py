@@ -20,7 +20,7 @@ from batch_pipeline import BatchJob, build_defs
 from batch_pipeline.errors import BatchPipelineError, SpecError
 from batch_pipeline.orchestration.local import LocalDagster
 from batch_pipeline.orchestration.resources import PipelineResource
-from batch_pipeline_tests.orchestration.location import resource_of
+from batch_pipeline_tests.orchestration.location import Location, resource_of
 from batch_pipeline_tests.world import DAYS, made
 
 ROOT = Path(__file__).parent.parent
@@ -137,11 +137,13 @@ def test_a_job_runs_in_somebody_elses_definitions(tmp_path: Path) -> None:
         """An asset of their own."""
 
     with made(tmp_path, per_day=2, days=DAYS[:1]) as world, dg.DagsterInstance.ephemeral() as there:
-        mine = build_defs(world.job(), pipeline=resource_of(world))
+        job = world.job()
+        mine = build_defs(job, pipeline=resource_of(world))
         defs = dg.Definitions.merge(dg.Definitions(assets=[theirs]), mine)
         dagster = LocalDagster(defs, there, sleep=world.wait, tick_seconds=10)
-        dagster.submit("moods", DAYS[:1])
-        dagster.run_to_end("moods")
+        place = Location(world, job, defs, there, dagster)
+        place.submit()
+        place.finish()
         assert set(world.became().values()) == {"succeeded"}
 
 
