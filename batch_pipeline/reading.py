@@ -18,6 +18,7 @@ from batch_pipeline.spec import BatchJob
 from batch_pipeline.store.files import Store
 
 _PARTITION = ds.partitioning(pa.schema([("partition", pa.string())]), flavor="hive")
+_MOST = 40  # names in a message; every column fits
 
 
 def read_results(
@@ -59,7 +60,7 @@ def _read(
     place = Store(store or Settings.from_env(os.environ).store)
     name = job if isinstance(job, str) else job.name
     landed = _landed(place, name)
-    wanted = _known(_listed(partitions, landed), landed, f"{name}: no results of partition")
+    wanted = _known(_listed(partitions, landed), landed, f"{name}: no results yet of partition")
     files = [landed[one] for one in wanted]
     try:
         schemas = [pq.read_schema(path) for path in files or landed.values()]
@@ -96,6 +97,7 @@ def _known(names: list[str], known: Collection[str], lacking: str) -> list[str]:
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+            some = ", ".join([*known][:_MOST]) + ", …" * (len(known) > _MOST)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {some}."
             raise UsageError(f"{lacking} {name!r}. {hint}")
     return names

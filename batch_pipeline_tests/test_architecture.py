@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "spec",
         "stages",
     },
-    "components": {"errors", "jobfile", "orchestration", "pipeline", "settings", "spec", "written"},
+    "components": {"errors", "jobfile", "orchestration", "pipeline", "spec", "written"},
     "definitions": set[str](),
     "reading": {"errors", "settings", "spec", "store"},
     "pytest_plugin": {"simulator"},
@@ -98,7 +98,7 @@ def _pairs(path: Path) -> Iterator[tuple[str, str]]:
     room = _room(path)
     for name in _imports(path):
         other = name.split(".")[1] if name.startswith("batch_pipeline.") else room
-        if other != room and room != "__init__":  # the face: names of many rooms, loaded late
+        if room not in {other, "__init__"}:  # the face: names of many rooms, loaded late
             yield room, other
 
 

@@ -205,7 +205,9 @@ def test_a_schema_is_asked_for_only_after_it_was_read() -> None:
 
 def test_a_job_is_found_by_name_or_by_path(tmp_path: Path) -> None:
     assert jobfile.load_job("review_triage").name == "review_triage"
-    assert jobfile.load_job(str(written(tmp_path, job()))).name == "triage"
+    path = written(tmp_path, job())
+    assert jobfile.load_job(str(path)).name == "triage"
+    assert jobfile.load_job(path) == jobfile.load_jobs(str(path))[0]
 
 
 def test_an_unknown_job_name_is_answered_with_the_nearest_one() -> None:

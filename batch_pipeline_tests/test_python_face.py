@@ -111,13 +111,21 @@ def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "Did you mean 'text'?" in PAGE
 
 
-def test_the_fixture_of_the_page_runs_in_somebody_elses_tests(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("-p", "batch_pipeline.pytest_plugin")])
+def test_the_fixture_of_the_page_runs_in_somebody_elses_tests(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (block,) = (block for block in BLOCKS if "def test_" in block)
     (tmp_path / "test_theirs.py").write_text(block, encoding="utf-8")
-    plugin = PROJECT["entry-points"]["pytest11"]["batch_pipeline"]
-    words = ("-m", "pytest", "-q", "-p", plugin, "-p", "no:cacheprovider", "-W", "error")
-    done = python(*words, str(tmp_path), cwd=tmp_path)
+    ((name, module),) = PROJECT["entry-points"]["pytest11"].items()
+    installed = tmp_path / "theirs-1.dist-info"  # as an install of ours would say it
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n")
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)]
+    done = python(*words, *more, cwd=tmp_path, env={"PYTHONPATH": path})
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 

@@ -74,7 +74,7 @@ def test_failures_are_the_failed_rows_whatever_columns_are_asked_for(store: Path
         (("mood",), "'mood'. Did you mean 'moods'?"),
         (("zzz",), "no results of a job 'zzz'. Name another store"),
         (("../results/moods",), "no results of a job"),
-        (("moods", ["2026-01-09"]), "partition '2026-01-09'. Did you mean '2026-01-0"),
+        (("moods", ["2026-01-09"]), "yet of partition '2026-01-09'. Did you mean '2026-01-0"),
         (("moods", "all"), f"partition 'all'. There are {', '.join(DAYS)}."),
         (("moods", None, ["texts"]), "no column 'texts'. Did you mean 'text'?"),
         (("moods", None, "qqq"), "no column 'qqq'. There are id, custom_id, "),

@@ -1,7 +1,6 @@
 """A job as a Dagster component, over the plain pydantic BatchJob, so that YAML errors are exact."""
 
 import logging
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -15,8 +14,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from batch_pipeline import jobfile
 from batch_pipeline.errors import SpecError
 from batch_pipeline.orchestration.build import build_defs
-from batch_pipeline.pipeline.checking import check, doubts
-from batch_pipeline.settings import Settings
+from batch_pipeline.pipeline.checking import doubts
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.written.origin import Origin
 from batch_pipeline.written.wording import said
@@ -119,7 +117,6 @@ class BatchJobComponent(dg.Component):
             raise SpecError(f"{context.path}: a batch job needs `attributes`.")
         known = attributes.written(_origin(context, attributes.name))
         job = known.resolved(Path(context.path))
-        check(job, Settings.from_env(os.environ))  # an error now, and not a paid failure
         for doubt in doubts(job, on=datetime.now(UTC).date()):
             _log.warning("%s", doubt)
         return cls(job)
