@@ -25,6 +25,8 @@ def batch_pipeline_simulator(
 
     with Simulator(pace=Pace(seconds_to_complete=0.2)) as simulator:
         said = {"STORE": str(tmp_path / "store"), "POLL_SECONDS": "0.1", "SETTLE_SECONDS": "0.1"}
+        for name in ("LEDGER_URL", "SERVICES"):  # what a real store and real services are named by
+            monkeypatch.delenv(f"BATCH_PIPELINE_{name}", raising=False)
         quick = {f"BATCH_PIPELINE_{name}": value for name, value in said.items()}
         for name, value in {**simulator.env, **quick}.items():
             monkeypatch.setenv(name, value)

@@ -125,8 +125,15 @@ def test_the_fixture_of_the_page_runs_in_somebody_elses_tests(
     (installed / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n")
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)]
-    done = python(*words, *more, cwd=tmp_path, env={"PYTHONPATH": path})
+    real = {
+        "OPENAI_API_KEY": "sk-real",
+        "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+        "BATCH_PIPELINE_LEDGER_URL": f"sqlite:///{tmp_path}/real.db",
+        "BATCH_PIPELINE_SERVICES": str(tmp_path / "real.yaml"),
+    }
+    done = python(*words, *more, cwd=tmp_path, env={"PYTHONPATH": path, **real})
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert not (tmp_path / "real.db").exists()
 
 
 def test_the_plugin_costs_nothing_when_nobody_asks() -> None:
