@@ -97,7 +97,9 @@ def types() -> None:  # never called: the type checker holds it
     assert_type(batch_pipeline.Settings().store, str)
 
 
-def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -108,7 +110,9 @@ def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert isinstance(defs, dg.Definitions)
     dg.Definitions.validate_loadable(defs)
     assert str(names["pandas_rows"]["cost_usd"].sum()) == str(names["report"].total.cost)  # type: ignore[index,attr-defined]  # whatever a page's names are
-    assert "Did you mean 'text'?" in PAGE
+    said = re.findall(r"(?m)^ +print\(\w+\)  # (.+)$", PAGE)
+    assert said
+    assert set(said) <= set(capsys.readouterr().out.splitlines())
 
 
 @pytest.mark.parametrize("more", [(), ("-p", "batch_pipeline.pytest_plugin")])
