@@ -50,7 +50,7 @@ docs: setup ## docs/providers and docs/result_columns.md, from the tables in the
 	@$(BIN)/python -m batch_pipeline.stages.documented docs/result_columns.md
 
 lock: .venv/.ready
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra simulator --generate-hashes --universal \
 	  --python-version 3.11 --no-strip-extras --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
 

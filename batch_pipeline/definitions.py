@@ -1,10 +1,8 @@
-"""The code location: every job under defs/, and the one resource they share."""
+"""The code location: every job under defs/."""
 
 from pathlib import Path
 
 import dagster as dg
-
-from batch_pipeline.components.batch_job import PIPELINE
 
 
 @dg.definitions
@@ -12,8 +10,5 @@ def defs() -> dg.Definitions:
     """Jobs found by their YAML files; steps run in the run's own process."""
     return dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
-        dg.Definitions(
-            resources={"pipeline": PIPELINE},
-            executor=dg.in_process_executor,
-        ),
+        dg.Definitions(executor=dg.in_process_executor),
     )

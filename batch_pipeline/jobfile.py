@@ -25,13 +25,13 @@ _NAME = COMPONENT.rpartition(".")[2]
 _LIKE_OURS = 0.75
 
 
-def load(path: Path) -> list[BatchJob]:
-    """Every job in the file, files beside it read in.
+def load_jobs(path: str | Path) -> list[BatchJob]:
+    """Every job in the YAML file, files beside it read in.
 
     A document is either a Dagster component (`type`, `attributes`) or the attributes alone;
-    components of other types are left to Dagster.
+    components of other types are left to Dagster. SpecError says what is wrong, with its lines.
     """
-    jobs, mistakes = read(path)
+    jobs, mistakes = read(Path(path))
     if mistakes:
         raise SpecError("\n".join(mistakes))
     return jobs
@@ -69,17 +69,17 @@ def origin(path: Path, name: str) -> Origin:
     return Origin()
 
 
-def find(reference: str) -> BatchJob:
+def load_job(reference: str | Path) -> BatchJob:
     """The job that *reference* means: a YAML file's path, or the name of a job we know."""
-    if reference.endswith((".yaml", ".yml")) or "/" in reference:
-        job = _only(load(Path(reference)), reference)
+    if isinstance(reference, Path) or reference.endswith((".yaml", ".yml")) or "/" in reference:
+        job = _only(load_jobs(reference), str(reference))
         _alone([Path(reference), *job_files()], job.name)
         return job
     known = {
         job.name: job
         for path in job_files()
         if reference in _text(path)
-        for job in load(path)
+        for job in load_jobs(path)
         if job.name == reference
     }
     if reference in known:

@@ -40,7 +40,7 @@ Promise = Callable[[Ran], None]
 
 
 def example(name: str) -> BatchJob:
-    (job,) = jobfile.load(FILES[name])
+    (job,) = jobfile.load_jobs(FILES[name])
     return job
 
 

@@ -409,9 +409,9 @@ def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
     typed: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DuckDB, interrupted in a query, says so in an error of its own."""
-    select = Pipeline.select
+    partitions = Pipeline.partitions
 
-    def interrupted(self: Pipeline, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - as is
+    def interrupted(self: Pipeline) -> list[str]:
         with self.runtime.duckdb() as con:
             con.interrupt()
             con.execute("SELECT 1")
@@ -419,9 +419,9 @@ def test_an_interrupt_that_comes_out_as_another_error_is_still_one(
             signal.raise_signal(signal.SIGINT)
         with self.runtime.duckdb() as con:
             con.execute("SELECT broken")
-        return select(self, *args, **kwargs)
+        return partitions(self)
 
-    monkeypatch.setattr(Pipeline, "select", interrupted)
+    monkeypatch.setattr(Pipeline, "partitions", interrupted)
     told = typed("run", "JOB")
     assert told.code == 130
     assert "the same command goes on from here" in told.err

@@ -41,17 +41,19 @@ def component(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
 
 
 def test_a_component_file_and_its_bare_attributes_are_the_same_job(tmp_path: Path) -> None:
-    bare = jobfile.load(written(tmp_path, job()))
-    assert bare == jobfile.load(written(tmp_path, component()))
+    bare = jobfile.load_jobs(written(tmp_path, job()))
+    assert bare == jobfile.load_jobs(written(tmp_path, component()))
     assert bare == [BatchJob.model_validate(job()).resolved(tmp_path)]
 
 
 def test_components_of_other_types_are_left_to_dagster(tmp_path: Path) -> None:
-    assert jobfile.load(written(tmp_path, {"type": "dagster.Something", "attributes": {}})) == []
+    assert (
+        jobfile.load_jobs(written(tmp_path, {"type": "dagster.Something", "attributes": {}})) == []
+    )
 
 
 def test_templates_are_taken_as_they_are(tmp_path: Path) -> None:
-    (loaded,) = jobfile.load(written(tmp_path, component()))
+    (loaded,) = jobfile.load_jobs(written(tmp_path, component()))
     assert loaded.request.turns[0].content == "Sort: {{ body }}"
 
 
@@ -64,7 +66,7 @@ def test_prompt_system_and_schema_may_sit_beside_the_job_file(tmp_path: Path) ->
         "system_file": "system.md",
         "output_schema": "schema.yaml",
     }
-    (loaded,) = jobfile.load(written(tmp_path, job(request=request)))
+    (loaded,) = jobfile.load_jobs(written(tmp_path, job(request=request)))
     assert [turn.content for turn in loaded.request.turns] == ["Be brief.", "Read {{ body }}"]
     assert loaded.request.json_schema == {"type": "object"}
     assert loaded.resolved(Path("/elsewhere")) == loaded
@@ -78,7 +80,7 @@ def test_a_pydantic_model_is_an_output_schema() -> None:
 
 
 def test_paths_start_at_the_job_file_and_urls_stay(tmp_path: Path) -> None:
-    (loaded,) = jobfile.load(written(tmp_path, job(prices="prices.yaml")))
+    (loaded,) = jobfile.load_jobs(written(tmp_path, job(prices="prices.yaml")))
     assert loaded.dataset.path == str(tmp_path / "rows")
     assert loaded.prices == str(tmp_path / "prices.yaml")
     far = job(dataset={"path": "s3://bucket/rows", "key": ["a", "b"]})
@@ -142,7 +144,7 @@ def test_a_wrong_key_or_value_is_named_with_file_line_and_path(
 ) -> None:
     path = written(tmp_path, {"type": jobfile.COMPONENT, "attributes": document})
     with pytest.raises(SpecError) as caught:
-        jobfile.load(path)
+        jobfile.load_jobs(path)
     assert heard in str(caught.value)
     assert str(caught.value).startswith(f"{path}:")
     line = int(str(caught.value).removeprefix(f"{path}:").split(":")[0])
@@ -153,7 +155,7 @@ def test_the_line_is_the_line_of_the_wrong_key(tmp_path: Path) -> None:
     path = tmp_path / "defs.yaml"
     path.write_text("name: x\ndataset:\n  path: p\n  kee: id\n", encoding="utf-8")
     with pytest.raises(SpecError, match=r"defs\.yaml:4: dataset\.kee: .*'key'"):
-        jobfile.load(path)
+        jobfile.load_jobs(path)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_a_file_that_is_no_job_file_is_one_clear_message(
     path = tmp_path / "defs.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SpecError, match=heard):
-        jobfile.load(path)
+        jobfile.load_jobs(path)
 
 
 @pytest.mark.parametrize(
@@ -202,22 +204,24 @@ def test_a_schema_is_asked_for_only_after_it_was_read() -> None:
 
 
 def test_a_job_is_found_by_name_or_by_path(tmp_path: Path) -> None:
-    assert jobfile.find("review_triage").name == "review_triage"
-    assert jobfile.find(str(written(tmp_path, job()))).name == "triage"
+    assert jobfile.load_job("review_triage").name == "review_triage"
+    path = written(tmp_path, job())
+    assert jobfile.load_job(str(path)).name == "triage"
+    assert jobfile.load_job(path) == jobfile.load_jobs(str(path))[0]
 
 
 def test_an_unknown_job_name_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="did you mean 'review_triage'"):
-        jobfile.find("review_triag")
+        jobfile.load_job("review_triag")
     with pytest.raises(UsageError, match=r"known jobs: .*review_triage"):
-        jobfile.find("zzz")
+        jobfile.load_job("zzz")
 
 
 def test_a_file_with_two_jobs_is_not_one_job(tmp_path: Path) -> None:
     path = tmp_path / "defs.yaml"
     path.write_text(yaml.safe_dump_all([job(), job(name="other")]), encoding="utf-8")
     with pytest.raises(UsageError, match="holds 2 jobs"):
-        jobfile.find(str(path))
+        jobfile.load_job(str(path))
 
 
 def test_the_defs_folder_of_the_project_we_stand_in_is_searched_too(
@@ -232,7 +236,7 @@ def test_the_defs_folder_of_the_project_we_stand_in_is_searched_too(
     written(folder, component())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert jobfile.find("triage").dataset.path == str(folder / "rows")
+    assert jobfile.load_job("triage").dataset.path == str(folder / "rows")
 
 
 def test_the_targets_parameters_stand_over_the_requests() -> None:

@@ -24,15 +24,18 @@ from rich.console import Console  # noqa: E402
 from batch_pipeline import jobfile  # noqa: E402
 from batch_pipeline.cli.terminal import say, show_comparison, show_report  # noqa: E402
 from batch_pipeline.definitions import defs  # noqa: E402
-from batch_pipeline.model import PROVIDERS  # noqa: E402
 from batch_pipeline.orchestration.local import LocalDagster  # noqa: E402
 from batch_pipeline.pipeline import Pipeline  # noqa: E402
 from batch_pipeline.policy.lifecycle import MOVING  # noqa: E402
-from batch_pipeline.simulator.limits import Pace  # noqa: E402
-from batch_pipeline.simulator.server import Simulator  # noqa: E402
 from batch_pipeline.spec import BatchJob, Target  # noqa: E402
 from batch_pipeline.stages.bill.report import CostReport  # noqa: E402
 from batch_pipeline.whole_files import folder_made  # noqa: E402
+
+try:
+    from batch_pipeline.simulator.limits import Pace
+    from batch_pipeline.simulator.server import Simulator
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error}") from None
 
 JOB = "review_triage"
 PORT = int(os.environ.get("SIMULATOR_PORT", "8900"))  # the same as `make dev`: one account to us
@@ -51,12 +54,10 @@ def main() -> None:
     folder_made(state)
     pace = Pace(seconds_to_complete=2)
     with Simulator(state_dir=state, faults=FAULTS, pace=pace, port=PORT) as simulator:
-        for provider in PROVIDERS:
-            os.environ[f"{provider.upper()}_BASE_URL"] = getattr(simulator, f"{provider}_url")
-            os.environ[f"{provider.upper()}_API_KEY"] = "sk-simulated"
+        os.environ.update(simulator.env)
         os.environ["BATCH_PIPELINE_POLL_SECONDS"] = "0.5"
         os.environ["BATCH_PIPELINE_SETTLE_SECONDS"] = "2"
-        with Pipeline.open(jobfile.find(JOB)) as shell:
+        with Pipeline.open(jobfile.load_job(JOB)) as shell:
             partitions = shell.partitions()
             say(out, f"{JOB}: {len(partitions)} days, {partitions[0]} to {partitions[-1]}")
             _run(shell, partitions)

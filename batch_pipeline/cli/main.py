@@ -24,6 +24,7 @@ from rich.console import Console
 
 from batch_pipeline import jobfile
 from batch_pipeline.cli import offline, terminal
+from batch_pipeline.cli.selection import select
 from batch_pipeline.cli.terminal import (
     PlainFormatter,
     progress,
@@ -106,7 +107,7 @@ def run(
     with _opened(job) as shell:
         for doubt in doubts(shell.job, on=datetime.now(UTC).date()):
             _err.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
-        names = shell.select(partition or [], first=first, last=last)
+        names = select(shell, partition or [], first=first, last=last)
         run_id = f"cli-{uuid4().hex[:12]}"
         with progress(_err, quiet=as_json) as tell:
             steps = shell.run(names, run_id=run_id, wait=wait, tell=tell)
@@ -123,7 +124,7 @@ def status(
 ) -> None:
     """Where each partition stands, from ledger and store; asks no provider and costs nothing."""
     with _opened(job, reading=True) as shell:
-        names = shell.select(partition or [], first=first, last=last, built=True)
+        names = select(shell, partition or [], first=first, last=last, built=True)
         steps = shell.steps_of(names)
         if as_json:
             _print_json({"job": shell.job.name, **shell.standing(steps)})
@@ -167,7 +168,7 @@ def retry(
     )
     named = bool(custom_id or kind or failed_in_run)
     with _opened(job) as shell:
-        names = shell.select(partition or [], first=first, last=last, built=True)
+        names = select(shell, partition or [], first=first, last=last, built=True)
         run_id = f"cli-{uuid4().hex[:12]}"
         sent = shell.resend(
             names, run_id=run_id, only=only if named else None, lost=lost, again=True
@@ -190,7 +191,7 @@ def report(
 ) -> None:
     """Tokens and cost per partition and model, at batch price and live; also kept in the store."""
     with _opened(job, reading=True) as shell:
-        names = shell.select(partition or [], first=first, last=last, built=True)
+        names = select(shell, partition or [], first=first, last=last, built=True)
         made = shell.report(names)
         if as_json:
             sys.stdout.write(made.to_json() + "\n")
@@ -216,7 +217,7 @@ def reparse(
     For a changed output schema's types, a newer version of this tool, or files that were lost.
     """
     with _opened(job) as shell:
-        names = shell.select(partition or [], first=first, last=last, built=True)
+        names = select(shell, partition or [], first=first, last=last, built=True)
         made = shell.reparse(names, fetch=fetch)
         if as_json:
             shards = [shard.shard_id for shard in made.shards]
@@ -240,7 +241,7 @@ def cancel(
     provider would not stop a batch; the message says which, and why.
     """
     with _opened(job) as shell:
-        names = shell.select(partition or [], first=first, last=last, built=True)
+        names = select(shell, partition or [], first=first, last=last, built=True)
         stopped = shell.stop(names)
         if as_json:
             _print_json({"job": shell.job.name, **of_stopped(stopped)})
@@ -288,7 +289,10 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Serve the providers' batch APIs on loopback; answers are simulated and cost nothing."""
-    from batch_pipeline.simulator.server import serve  # noqa: PLC0415 - only this command needs it
+    try:
+        from batch_pipeline.simulator.server import serve  # noqa: PLC0415 - only this one needs it
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from None
 
     if as_json:
         root = f"http://127.0.0.1:{port}"
@@ -314,7 +318,9 @@ def _opened(reference: str, *, reading: bool = False) -> Iterator[Pipeline]:
         try:
             with (
                 said(),
-                Pipeline.open(jobfile.find(reference), sleep=heed.sleep, reading=reading) as shell,
+                Pipeline.open(
+                    jobfile.load_job(reference), sleep=heed.sleep, reading=reading
+                ) as shell,
             ):
                 yield shell
         except BaseException as error:  # an interrupt may come out as an error of whom it met

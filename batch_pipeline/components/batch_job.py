@@ -1,7 +1,6 @@
 """A job as a Dagster component, over the plain pydantic BatchJob, so that YAML errors are exact."""
 
 import logging
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -15,17 +14,12 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from batch_pipeline import jobfile
 from batch_pipeline.errors import SpecError
 from batch_pipeline.orchestration.build import build_defs
-from batch_pipeline.orchestration.resources import PipelineResource
-from batch_pipeline.pipeline.checking import check, doubts
-from batch_pipeline.settings import Settings
+from batch_pipeline.pipeline.checking import doubts
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.written.origin import Origin
 from batch_pipeline.written.wording import said
 
 _log = logging.getLogger("batch_pipeline")
-
-PIPELINE = PipelineResource()
-"""One object for every job: Dagster takes a resource that is there already, if it is the same."""
 
 _NEW = """\
 type: batch_pipeline.components.BatchJobComponent
@@ -123,13 +117,10 @@ class BatchJobComponent(dg.Component):
             raise SpecError(f"{context.path}: a batch job needs `attributes`.")
         known = attributes.written(_origin(context, attributes.name))
         job = known.resolved(Path(context.path))
-        check(job, Settings.from_env(os.environ))  # an error now, and not a paid failure
         for doubt in doubts(job, on=datetime.now(UTC).date()):
             _log.warning("%s", doubt)
         return cls(job)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster sees of the job, and the one resource that all jobs share."""
-        return dg.Definitions.merge(
-            build_defs(self.job), dg.Definitions(resources={"pipeline": PIPELINE})
-        )
+        return build_defs(self.job)

@@ -35,3 +35,7 @@ class PipelineResource(dg.ConfigurableResource[None]):
             ledger_url=self.ledger_url or known.ledger_url,
             poll_seconds=self.poll_seconds or known.poll_seconds,
         )
+
+
+PIPELINE = PipelineResource()
+"""One object for every job: Dagster takes a resource that is there already, if it is the same."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from batch_pipeline.errors import DatasetError, UsageError
+from batch_pipeline.errors import DatasetError
 from batch_pipeline.model import CanaryRecord, Hold, PartitionSummary, Shard, ShardState
 from batch_pipeline.pipeline import (
     building,
@@ -39,7 +38,6 @@ from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.bill.report import CostReport
 from batch_pipeline.stages.requests.build import RequestsBuilt
-from batch_pipeline.stages.requests.periods import Calendar
 from batch_pipeline.stages.results.oddities import Oddities, oddities_of
 from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline.store.files import Store
@@ -304,41 +302,6 @@ class Pipeline:
         """The steps of these partitions, as far as they were ever built."""
         return running.of(self.records, self.runtime, list(partitions))
 
-    def select(
-        self,
-        partitions: Sequence[str],
-        *,
-        first: str | None = None,
-        last: str | None = None,
-        built: bool = False,
-    ) -> list[str]:
-        """The partitions a person means: those named, a range, or all; UsageError if none fits.
-
-        They are looked for in the dataset, or with *built* among those with a request table.
-        """
-        if self.job.partitions.kind == "none" and (partitions or first or last):
-            raise UsageError(f"{self.job.name} is not partitioned: leave the partition out.")
-        if partitions and (first or last):
-            raise UsageError("--partition names partitions, --from and --to a range: use one.")
-        if partitions:
-            return self._named(partitions, built=built)
-        there = list(self.steps()) if built else self.partitions()
-        chosen = within(there, first, last, order=_order(self.job))
-        if not chosen:
-            what = "was built yet" if built else "is in the dataset"
-            span = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
-            raise UsageError(f"{self.job.name}: no partition{span} {what}.")
-        return chosen
-
-    def _named(self, partitions: Sequence[str], *, built: bool) -> list[str]:
-        known = self.steps() if built else {}
-        for name in partitions:
-            if built and name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else "`status` lists those that were."
-                raise UsageError(f"{self.job.name}: partition {name!r} was never built. {hint}")
-        return list(dict.fromkeys(partitions))
-
     def standing(self, steps: running.Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""
         shards = self.shards(list(steps))
@@ -357,34 +320,3 @@ class Pipeline:
     def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
         """Each partition's own report, written to the store; then the job's."""
         return reporting.reports(self.records, self.clients, self.runtime, list(partitions))
-
-
-def within(
-    names: Sequence[str],
-    first: str | None,
-    last: str | None,
-    *,
-    order: Callable[[str], str] = str,
-) -> list[str]:
-    """The stretch from *first* to *last*, both included, in the order of *names*.
-
-    An end that is not among the names is compared as the text that *order* makes of it.
-    """
-    start = names.index(first) if first in names else None
-    end = names.index(last) if last in names else None
-    low = None if first is None else order(first)
-    high = None if last is None else order(last)
-    return [
-        name
-        for at, name in enumerate(names)
-        if (low is None or (at >= start if start is not None else order(name) >= low))
-        and (high is None or (at <= end if end is not None else order(name) <= high))
-    ]
-
-
-def _order(job: BatchJob) -> Callable[[str], str]:
-    """Names as texts that sort as the partitions do: times as times, whatever their format."""
-    if job.partitions.kind in {"none", "static"}:
-        return str
-    calendar = Calendar(job.partitions)
-    return lambda name: calendar.start_of(name).isoformat()

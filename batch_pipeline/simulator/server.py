@@ -115,6 +115,16 @@ class Simulator:
         return f"{self.url}/mistral"
 
     @property
+    def env(self) -> dict[str, str]:
+        """The environment in which it stands in for every provider."""
+        urls = {"OPENAI": self.openai_url, "ANTHROPIC": self.anthropic_url}
+        urls["MISTRAL"] = self.mistral_url
+        return {
+            **{f"{name}_BASE_URL": url for name, url in urls.items()},
+            **{f"{name}_API_KEY": "sk-simulated" for name in urls},
+        }
+
+    @property
     def now(self) -> float:
         """The simulated time, in seconds since the epoch."""
         return self._engine.clock.now()

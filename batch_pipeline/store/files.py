@@ -10,7 +10,7 @@ from datetime import datetime
 from glob import escape as glob_escape
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from batch_pipeline.errors import StoreError, UsageError
 from batch_pipeline.whole_files import folder_made, may_write, private_file
@@ -103,6 +103,12 @@ class Store:
         """One row per request of the partition, whatever happened."""
         folder = self.root / "results" / job / partition_folder(partition)
         return folder / "results.parquet"
+
+    def landed(self, job: str) -> dict[str, Path]:
+        """The results file of each partition that has one, by the partition's name, sorted."""
+        found = (self.root / "results" / job).glob("partition=*/results.parquet")
+        named = {unquote(path.parent.name.partition("=")[2]): path for path in found}
+        return dict(sorted(named.items()))
 
     def report_file(
         self, job: str, kind: Literal["md", "json"], *, partition: str | None = None

@@ -142,11 +142,8 @@ def location(
     """The code location of the world's job with *changes*."""
     job = world.job(**changes)
     defs = dg.Definitions.merge(
-        build_defs(job),
-        dg.Definitions(
-            resources={"pipeline": resource_of(world, **(env or {}))},
-            executor=dg.in_process_executor,
-        ),
+        build_defs(job, pipeline=resource_of(world, **(env or {}))),
+        dg.Definitions(executor=dg.in_process_executor),
     )
     quiet = {"python_logs": {"python_log_level": "WARNING"}}
     with dg.DagsterInstance.ephemeral(settings=quiet) as instance:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_pipeline.cli.selection import select
 from batch_pipeline.errors import BatchPipelineError, DatasetError, StoreError, UsageError
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.policy.lifecycle import Step
@@ -164,7 +165,7 @@ def test_what_was_never_built_is_refused_and_leaves_no_trace(world: World) -> No
         with pytest.raises(UsageError, match="was never built"):
             shell.collect([DAY])
         with pytest.raises(UsageError, match="was never built"):
-            shell.select([DAY], built=True)
+            select(shell, [DAY], built=True)
         assert shell.steps() == {}
         assert shell.report([DAY]).lines == ()
 

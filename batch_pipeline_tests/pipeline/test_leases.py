@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from batch_pipeline.cli.selection import select
 from batch_pipeline.errors import Throttled
 from batch_pipeline.model import ShardState
 from batch_pipeline.pipeline import Pipeline
@@ -185,15 +186,15 @@ def test_a_hurried_look_gives_up_at_once(world: World) -> None:
 def test_a_range_of_partitions_and_wrong_ways_to_ask(world: World) -> None:
     world.write_rows({day: rows(1) for day in DAYS})
     with world.open() as shell:
-        assert shell.select([]) == list(DAYS)
-        assert shell.select([], first=DAYS[1]) == list(DAYS[1:])
-        assert shell.select([], last="2026-01-02") == list(DAYS[:2])
-        assert shell.select([DAY, DAY]) == [DAY]
+        assert select(shell, []) == list(DAYS)
+        assert select(shell, [], first=DAYS[1]) == list(DAYS[1:])
+        assert select(shell, [], last="2026-01-02") == list(DAYS[:2])
+        assert select(shell, [DAY, DAY]) == [DAY]
         for named, first in (([DAY], DAY), ([], "2030-01-01"), ([], "2026-01-02x")):
             with pytest.raises(Exception, match=r"use one|no partition from|no daily partition"):
-                shell.select(named, first=first)
+                select(shell, named, first=first)
     with (
         world.open(world.job(partitions={"kind": "none"})) as shell,
         pytest.raises(Exception, match="is not partitioned"),
     ):
-        shell.select([DAY])
+        select(shell, [DAY])

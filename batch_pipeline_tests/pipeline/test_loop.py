@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_pipeline.cli.selection import select
 from batch_pipeline.errors import StoreError, UsageError
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.policy.lifecycle import Step
@@ -83,12 +84,12 @@ def test_a_stretch_of_partitions_goes_by_time_whatever_their_names(world: World)
         world.write_rows({day: rows(1, prefix=day)})
     said = {"kind": "daily", "column": "day", "start": "01.12.2025", "format": "%d.%m.%Y"}
     with world.open(world.job(partitions=said)) as shell:
-        assert shell.select([], first="30.12.2025", last="02.01.2026") == [
+        assert select(shell, [], first="30.12.2025", last="02.01.2026") == [
             *("31.12.2025", "01.01.2026")
         ]
-        assert shell.select([], first="31.12.2025") == ["31.12.2025", "01.01.2026", "15.01.2026"]
+        assert select(shell, [], first="31.12.2025") == ["31.12.2025", "01.01.2026", "15.01.2026"]
         with pytest.raises(UsageError, match=r"'soon' is no daily partition.*'01.12.2025'"):
-            shell.select([], last="soon")
+            select(shell, [], last="soon")
 
 
 def test_a_dataset_may_be_anywhere_fsspec_reaches(world: World) -> None:
