@@ -22,9 +22,9 @@ import dagster as dg  # noqa: E402 - its home has to be known first
 from rich.console import Console  # noqa: E402
 
 from batch_pipeline import jobfile  # noqa: E402
+from batch_pipeline.catalog import OURS  # noqa: E402
 from batch_pipeline.cli.terminal import say, show_comparison, show_report  # noqa: E402
 from batch_pipeline.definitions import defs  # noqa: E402
-from batch_pipeline.model import PROVIDERS  # noqa: E402
 from batch_pipeline.orchestration.local import LocalDagster  # noqa: E402
 from batch_pipeline.pipeline import Pipeline  # noqa: E402
 from batch_pipeline.policy.lifecycle import MOVING  # noqa: E402
@@ -51,7 +51,7 @@ def main() -> None:
     folder_made(state)
     pace = Pace(seconds_to_complete=2)
     with Simulator(state_dir=state, faults=FAULTS, pace=pace, port=PORT) as simulator:
-        for provider in PROVIDERS:
+        for provider in OURS:
             os.environ[f"{provider.upper()}_BASE_URL"] = getattr(simulator, f"{provider}_url")
             os.environ[f"{provider.upper()}_API_KEY"] = "sk-simulated"
         os.environ["BATCH_PIPELINE_POLL_SECONDS"] = "0.5"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from batch_pipeline.model import PROVIDERS
+from batch_pipeline.catalog import OURS
 from batch_pipeline.providers.capabilities import FEATURES, Capabilities, Fact
 from batch_pipeline.providers.registry import Registry
 
@@ -62,8 +62,8 @@ def _cell(text: str) -> str:
 def main(folder: Path) -> None:
     """Write every provider's page into *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in PROVIDERS:
-        text = page(Registry().codec(name).capabilities)
+    for name in OURS:
+        text = page(Registry().capabilities(name))
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 

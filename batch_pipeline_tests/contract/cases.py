@@ -18,7 +18,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import BaseModel, TypeAdapter
 
-from batch_pipeline.model import ENDPOINTS
+from batch_pipeline.catalog import ProviderRecord, known
 from batch_pipeline.providers.protocol import Codec
 from batch_pipeline.providers.registry import Registry
 
@@ -43,6 +43,10 @@ class Case:
     def endpoint(self) -> str:
         """Where it chats."""
         return next(iter(self.models))
+
+    @property
+    def record(self) -> ProviderRecord:
+        return known().records[self.provider]
 
     @property
     def codec(self) -> Codec:
@@ -132,7 +136,7 @@ CASES = (
     ),
 )
 BY_NAME = {case.provider: case for case in CASES}
-EVERYWHERE = [(case, endpoint) for case in CASES for endpoint in ENDPOINTS[case.provider]]
+EVERYWHERE = [(case, endpoint) for case in CASES for endpoint in case.record.endpoints]
 """Every endpoint of every provider."""
 
 
