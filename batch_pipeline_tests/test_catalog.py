@@ -23,6 +23,7 @@ from batch_pipeline.catalog import OURS, ProviderRecord
 from batch_pipeline.errors import SpecError, UsageError
 from batch_pipeline.jobfile import load
 from batch_pipeline.pipeline import Pipeline
+from batch_pipeline.providers.documented import page
 from batch_pipeline.providers.models import doubt
 from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
@@ -97,6 +98,8 @@ def test_a_provider_of_another_package_runs_a_job_file_to_its_results(
     assert [target.endpoint for target in job.targets] == [SAY]
     env = {"ECHO_API_KEY": "echo-key", "ECHO_FOLDER": str(tmp_path / "account")}
     settings = Settings(store=str(tmp_path / "store"))
+    told = page(Registry().capabilities("echo"))
+    assert "# Echo\nThe key is read from `ECHO_API_KEY`." in told
     with Pipeline.open(job, env=env, settings=settings, sleep=lambda _: None) as shell:
         [(_, seen)] = shell.run(shell.partitions()).values()
         assert seen.counts.succeeded == 3

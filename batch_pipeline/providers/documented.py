@@ -21,11 +21,11 @@ def page(known: Capabilities) -> str:
 
 def _lines(known: Capabilities) -> Iterator[str]:
     yield f"# {known.title}"
-    yield (
+    where = (
         f"Generated from `batch_pipeline/providers/{known.provider}/facts.py` by `make docs`; "
-        f"`batch-pipeline providers {known.provider}` prints the same. The key is read from "
-        f"`{known.key_variable}`."
+        f"`batch-pipeline providers {known.provider}` prints the same. "
     )
+    yield f"{where if known.provider in OURS else ''}The key is read from `{known.key_variable}`."
     yield "\n## What it does"
     yield "| | | source |\n|---|---|---|"
     for topic, fact in known.facts.items():
