@@ -8,19 +8,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-ENDPOINTS = {
-    "openai": (
-        "/v1/chat/completions",
-        "/v1/responses",
-        "/v1/embeddings",
-        "/v1/moderations",
-    ),
-    "anthropic": ("/v1/messages",),
-    "mistral": ("/v1/chat/completions", "/v1/embeddings", "/v1/moderations", "/v1/ocr"),
-}
-"""What a batch can be asked of each provider; the first is what a target means by itself."""
-PROVIDERS = tuple(ENDPOINTS)
-EMBEDDINGS = "/v1/embeddings"
 UNPARTITIONED = "all"
 """The partition of a job whose dataset has none."""
 

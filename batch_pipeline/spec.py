@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,14 +17,18 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from batch_pipeline.model import EMBEDDINGS, ENDPOINTS, PROVIDERS, FailureKind
+from batch_pipeline import catalog
+from batch_pipeline.model import FailureKind
 from batch_pipeline.request import Closed, Message, Parameters, Request
 from batch_pipeline.written import beside
 from batch_pipeline.written.origin import Origin
@@ -137,6 +141,22 @@ def _usual_format(kind: str) -> str:
     return "%Y-%m-%d-%H:%M" if kind == "hourly" else "%Y-%m-%d"
 
 
+def _endpoints() -> list[str]:
+    return sorted({name for one in catalog.known().records.values() for name in one.endpoints})
+
+
+@dataclass(frozen=True, slots=True)
+class _Among:
+    """A text that is one of what the providers have, in the JSON schema: read when it is made."""
+
+    choices: Callable[[], list[str]]
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, _: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "enum": self.choices()}
+
+
 class Target(Closed):
     """Who answers: provider, model, endpoint, and parameters over the request's.
 
@@ -147,16 +167,14 @@ class Target(Closed):
     when: str | None = Field(
         default=None, min_length=1, description="SQL over the row's columns and prompt_chars."
     )
-    provider: Annotated[
-        str, WithJsonSchema({"type": "string", "enum": list(PROVIDERS)}), Field(min_length=1)
-    ]
+    provider: Annotated[str, _Among(lambda: list(catalog.known().records)), Field(min_length=1)]
     service: str | None = Field(
         default=None, pattern=NAME, description="A service of that provider's API, from settings."
     )
     model: str = Field(min_length=1)
-    endpoint: Annotated[
-        str, WithJsonSchema({"type": "string", "enum": sorted(set(chain(*ENDPOINTS.values())))})
-    ] = Field(default="", description="Default: the provider's way to chat.")
+    endpoint: Annotated[str, _Among(_endpoints)] = Field(
+        default="", description="Default: the provider's way to chat."
+    )
     parameters: Parameters = Parameters()
     betas: list[str] = Field(default_factory=list, description="Beta flags of the whole batch.")
     timeout_hours: int | None = Field(default=None, ge=1, le=167)
@@ -165,7 +183,10 @@ class Target(Closed):
     @field_validator("provider")
     @classmethod
     def _known_provider(cls, value: str) -> str:
-        return _one_of(value, PROVIDERS, "provider")
+        providers = catalog.known()
+        if value in providers.refused:
+            raise ValueError(providers.refused[value])
+        return _one_of(value, tuple(providers.records), "provider")
 
     @model_validator(mode="before")
     @classmethod
@@ -173,7 +194,8 @@ class Target(Closed):
         if not isinstance(data, Mapping):
             return data
         provider = data.get("provider")
-        usual = ENDPOINTS.get(provider, ("",))[0] if isinstance(provider, str) else ""
+        record = catalog.known().records.get(provider) if isinstance(provider, str) else None
+        usual = "" if record is None else next(iter(record.endpoints))
         name = f"{data.get('service') or provider}/{data.get('model')}"
         said = {key: value for key, value in data.items() if value != ""}
         return {"endpoint": usual, "name": name, **said}
@@ -184,7 +206,13 @@ class Target(Closed):
         provider = info.data.get("provider")
         if provider is None:  # its own error is enough
             return value
-        return _one_of(value, ENDPOINTS[provider], f"endpoint of {provider}")
+        endpoints = tuple(catalog.known().records[provider].endpoints)
+        return _one_of(value, endpoints, f"endpoint of {provider}")
+
+    @property
+    def numeric(self) -> bool:
+        """True when the answers are embeddings."""
+        return self.endpoint in catalog.known().records[self.provider].embeddings
 
     @property
     def sends_to(self) -> str:
@@ -281,7 +309,7 @@ class BatchJob(Closed):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two targets are named {name!r}: give each a `name` of its own")
-        if len({target.endpoint.endswith("/embeddings") for target in targets}) > 1:
+        if len({target.numeric for target in targets}) > 1:
             raise ValueError("embeddings and other answers do not go into one results table")
         return targets
 
@@ -299,7 +327,7 @@ class BatchJob(Closed):
     @property
     def numeric(self) -> bool:
         """True when the answers are embeddings."""
-        return self.targets[0].endpoint == EMBEDDINGS
+        return self.targets[0].numeric
 
     def parameters(self, target: Target) -> Parameters:
         """The target's parameters over the request's."""

@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from batch_pipeline import jobfile
+from batch_pipeline.catalog import OURS
 from batch_pipeline.errors import SpecError, UsageError
-from batch_pipeline.model import PROVIDERS
 from batch_pipeline.spec import BatchJob, Canary, Partitions
 
 
@@ -266,7 +266,7 @@ def test_a_number_is_enough_to_ask_for_a_canary() -> None:
 
 
 def test_a_target_means_its_providers_way_to_chat_and_is_named_after_its_model() -> None:
-    targets = [{"provider": name, "model": "m"} for name in PROVIDERS]
+    targets = [{"provider": name, "model": "m"} for name in OURS]
     made = [BatchJob.model_validate(job(targets=[target])).targets[0] for target in targets]
     assert [target.endpoint for target in made] == [
         "/v1/chat/completions",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from batch_pipeline.model import PROVIDERS
+from batch_pipeline.catalog import OURS
 from batch_pipeline.pipeline.checking import check
 from batch_pipeline.providers.capabilities import FEATURES
 from batch_pipeline.providers.registry import Registry
@@ -31,7 +31,7 @@ USUAL: dict[str, Any] = {
 
 def test_the_table_says_what_each_endpoint_takes() -> None:
     registry = Registry()
-    known = [registry.codec(name).capabilities for name in PROVIDERS]
+    known = [registry.codec(name).capabilities for name in OURS]
     taken = [one.takes[endpoint] for one in known for endpoint in one.endpoints]
     rows = dict(re.findall(r"(?m)^\| `(\w+)` \| (.*) \|$", PAGE))
     assert tuple(rows) == FEATURES

@@ -290,14 +290,14 @@ def simulate(
 ) -> None:
     """Serve the providers' batch APIs on loopback; answers are simulated and cost nothing."""
     try:
-        from batch_pipeline.simulator.server import serve  # noqa: PLC0415 - only this one needs it
+        from batch_pipeline.simulator.limits import Limits  # noqa: PLC0415 - only this one needs it
+        from batch_pipeline.simulator.server import PROVIDERS, serve  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise UsageError(str(error)) from None
 
     if as_json:
         root = f"http://127.0.0.1:{port}"
-        urls = {"openai": "/openai/v1", "anthropic": "/anthropic", "mistral": "/mistral"}
-        _print_json({"simulated": True, **{name: root + path for name, path in urls.items()}})
+        _print_json({"simulated": True, **{one.name: root + one.path for one in PROVIDERS}})
         sys.stdout.flush()
     with as_usual(), redirect_stdout(sys.stderr) if as_json else nullcontext():
         serve(
@@ -306,9 +306,11 @@ def simulate(
             speed=speed,
             seconds_to_complete=seconds,
             faults=faults,
-            max_requests=max_requests,
-            max_file_bytes=max_file_bytes,
-            enqueued_tokens=enqueued_tokens,
+            limits=Limits(
+                max_requests=max_requests,
+                max_file_bytes=max_file_bytes,
+                enqueued_tokens=enqueued_tokens,
+            ),
         )
 
 

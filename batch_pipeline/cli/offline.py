@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from batch_pipeline import jobfile
-from batch_pipeline.model import PROVIDERS
 from batch_pipeline.pipeline.checking import doubts, mistakes
 from batch_pipeline.providers.capabilities import as_values
 from batch_pipeline.providers.documented import page
@@ -87,8 +86,8 @@ def providers(
 ) -> None:
     """What each provider takes, allows and keeps, with sources and the day they were read."""
     registry = Registry(read_services(Settings.from_env(os.environ).services))
-    names = [name] if name else [*PROVIDERS, *registry.services]
-    known = {one: registry.codec(one).capabilities for one in names}
+    names = [name] if name else registry.names
+    known = {one: registry.capabilities(one) for one in names}
     if as_json:
         said = {one: as_values(what) for one, what in known.items()}
         sys.stdout.write(json.dumps(said, indent=2, default=str) + "\n")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from batch_pipeline.model import PROVIDERS, CanaryRecord, CanaryVerdict, HoldKind, Shard, ShardState
+from batch_pipeline import catalog
+from batch_pipeline.model import CanaryRecord, CanaryVerdict, HoldKind, Shard, ShardState
 from batch_pipeline.pipeline import decoding
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -37,10 +38,10 @@ def ruling(records: Records, clients: Clients, runtime: Runtime, pending: Pendin
 
 def _firsts(runtime: Runtime, asked: Canary, pending: Pending) -> tuple[int, ...]:
     """How many rows of each target go first: one of a model that may not be there."""
-    today = runtime.now().date()
+    today, providers = runtime.now().date(), catalog.known().records
     return tuple(
         1
-        if one.provider in PROVIDERS and doubt(one.provider, one.model, on=today) is not None
+        if one.provider in providers and doubt(one.provider, one.model, on=today) is not None
         else asked.requests
         for one in pending.targets
     )

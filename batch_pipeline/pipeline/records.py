@@ -22,7 +22,7 @@ class Records:
     store: Store
     ledger: Ledger
     sellers: Mapping[str, str | None] = field(default_factory=dict)
-    """Whose published prices a service asks."""
+    """Under whose name prices are found."""
     writable: bool = True
     """False: the store can only be read, and so it is."""
 

@@ -81,9 +81,8 @@ class Pipeline:
         patience = Patience(sleep=sleep)
         if hurried:
             patience = replace(patience, tries=1, answer=10.0)
-        sellers = {name: one.prices for name, one in registry.services.items()}
         return cls(
-            Records(job, store, ledger, sellers, writable),
+            Records(job, store, ledger, registry.sellers, writable),
             Clients(registry, env, now, patience),
             Runtime(settings, ledger, store.scratch, now, sleep),
         )

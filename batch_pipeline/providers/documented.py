@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from batch_pipeline.model import PROVIDERS
+from batch_pipeline.catalog import OURS
 from batch_pipeline.providers.capabilities import FEATURES, Capabilities, Fact
 from batch_pipeline.providers.registry import Registry
 
@@ -21,11 +21,11 @@ def page(known: Capabilities) -> str:
 
 def _lines(known: Capabilities) -> Iterator[str]:
     yield f"# {known.title}"
-    yield (
+    where = (
         f"Generated from `batch_pipeline/providers/{known.provider}/facts.py` by `make docs`; "
-        f"`batch-pipeline providers {known.provider}` prints the same. The key is read from "
-        f"`{known.key_variable}`."
+        f"`batch-pipeline providers {known.provider}` prints the same. "
     )
+    yield f"{where if known.provider in OURS else ''}The key is read from `{known.key_variable}`."
     yield "\n## What it does"
     yield "| | | source |\n|---|---|---|"
     for topic, fact in known.facts.items():
@@ -62,8 +62,8 @@ def _cell(text: str) -> str:
 def main(folder: Path) -> None:
     """Write every provider's page into *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in PROVIDERS:
-        text = page(Registry().codec(name).capabilities)
+    for name in OURS:
+        text = page(Registry().capabilities(name))
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 

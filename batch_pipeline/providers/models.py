@@ -55,7 +55,7 @@ def doubt(provider: str, model: str, *, on: date) -> str | None:
             f"the model {model!r} is retired since {retired} (as of {CHECKED}), and each row that "
             f"asks for it would fail.{near}"
         )
-    if _is_known(provider, name):
+    if _is_known(provider, name) or not _known(provider):  # of whom no list is, none is misspelt
         return None
     return (
         f"the model {model!r} is not known here: it may be new, or misspelled."

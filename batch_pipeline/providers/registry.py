@@ -1,17 +1,19 @@
-"""The only place that maps a name to its codec and client; SDKs load when used."""
+"""The only place that makes a codec or a client of a name; SDKs load when used."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
+from batch_pipeline import catalog
+from batch_pipeline.catalog import ProviderRecord
 from batch_pipeline.errors import SpecError, UsageError
-from batch_pipeline.model import PROVIDERS
-from batch_pipeline.providers.capabilities import check_taken
+from batch_pipeline.providers.capabilities import Capabilities, check_taken
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Client, Codec
-from batch_pipeline.providers.services import NONE, Services
+from batch_pipeline.providers.services import NONE, Service, Services
 from batch_pipeline.spec import BatchJob, Target
 
 
@@ -23,21 +25,16 @@ class Registry:
 
     def codec(self, name: str) -> Codec:
         """The wire format of provider or service *name*; UsageError when there is none."""
-        service = self.services.get(name)
-        match name if service is None else service.provider:
-            case "openai":
-                from batch_pipeline.providers.openai.codec import OpenAICodec  # noqa: PLC0415 - loads when used
+        record, service = self._of(name)
+        made = cast("Callable[..., Codec]", record.load("codec"))
+        return made() if service is None else made(service)
 
-                return OpenAICodec(service)
-            case "anthropic":
-                from batch_pipeline.providers.anthropic.codec import AnthropicCodec  # noqa: PLC0415
-
-                return AnthropicCodec()
-            case "mistral":
-                from batch_pipeline.providers.mistral.codec import MistralCodec  # noqa: PLC0415
-
-                return MistralCodec()
-        raise self._unknown(name)
+    def capabilities(self, name: str) -> Capabilities:
+        """What provider or service *name* takes and allows; UsageError when there is none."""
+        record, service = self._of(name)
+        if service is None:
+            return cast("Capabilities", record.load("capabilities"))
+        return self.codec(name).capabilities
 
     def client(
         self, name: str, env: Mapping[str, str], *, patience: Patience | None = None
@@ -46,23 +43,23 @@ class Registry:
 
         Raises UsageError for an unknown name, Unauthorized when the key is missing.
         """
-        service = self.services.get(name)
-        match name if service is None else service.provider:
-            case "openai":
-                from batch_pipeline.providers.openai.client import OpenAIClient  # noqa: PLC0415 - the SDK is heavy
+        record, service = self._of(name)
+        if service is None:
+            made = cast("Callable[..., Client]", record.load("client"))
+            return made(env, patience=patience)
+        made = cast("Callable[..., Client]", record.load("service_client"))
+        return made(name, service, env, patience=patience)
 
-                if service is not None:
-                    return OpenAIClient.of_service(name, service, env, patience=patience)
-                return OpenAIClient.from_env(env, patience=patience)
-            case "anthropic":
-                from batch_pipeline.providers.anthropic.client import AnthropicClient  # noqa: PLC0415
+    @property
+    def names(self) -> list[str]:
+        """Every provider and service there is."""
+        return [*catalog.known().records, *self.services]
 
-                return AnthropicClient.from_env(env, patience=patience)
-            case "mistral":
-                from batch_pipeline.providers.mistral.client import MistralClient  # noqa: PLC0415
-
-                return MistralClient.from_env(env, patience=patience)
-        raise self._unknown(name)
+    @property
+    def sellers(self) -> dict[str, str | None]:
+        """The names prices are found under; None where a service says none."""
+        theirs = {name: one.prices or name for name, one in catalog.known().records.items()}
+        return {**theirs, **{name: one.prices for name, one in self.services.items()}}
 
     def check(self, job: BatchJob, target: Target) -> None:
         """SpecError for a service or feature that the target cannot have."""
@@ -82,13 +79,21 @@ class Registry:
                     f"{job.name}: service {target.service!r} does not answer {target.endpoint}. It "
                     f"answers: {', '.join(service.endpoints)}."
                 )
-        check_taken(job, target, self.codec(target.sends_to).capabilities)
+        check_taken(job, target, self.capabilities(target.sends_to))
+
+    def _of(self, name: str) -> tuple[ProviderRecord, Service | None]:
+        service, providers = self.services.get(name), catalog.known()
+        provider = name if service is None else service.provider
+        if provider in providers.records:
+            return providers.records[provider], service
+        if provider in providers.refused:
+            raise UsageError(providers.refused[provider])
+        raise self._unknown(name)
 
     def _unknown(self, name: str) -> UsageError:
-        known = [*PROVIDERS, *self.services]
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name, self.names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return UsageError(
-            f"provider or service {name!r} is not known.{hint} Known: {', '.join(known)}. "
+            f"provider or service {name!r} is not known.{hint} Known: {', '.join(self.names)}. "
             "Services of your own are named in the file of BATCH_PIPELINE_SERVICES."
         )

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
+from batch_pipeline import catalog
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import ENDPOINTS, PROVIDERS, Limits
+from batch_pipeline.model import Limits
 from batch_pipeline.request import Closed
-
-_NO_NAME = frozenset(PROVIDERS)
 
 
 class Service(Closed):
     """One service. `max_requests` and `max_bytes` are of one batch file, as its documents say."""
 
-    provider: Literal["openai"] = Field(description="Whose API it speaks.")
+    provider: str = Field(description="Whose API it speaks.")
     base_url: str = Field(pattern=r"^https?://\S+$")
     key_variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     max_requests: int = Field(ge=1)
@@ -35,12 +34,23 @@ class Service(Closed):
         default=None, description="For Azure OpenAI, whose base_url is the resource's."
     )
 
+    @field_validator("provider")
+    @classmethod
+    def _spoken(cls, provider: str) -> str:
+        spoken = [name for name, one in catalog.known().records.items() if one.service_client]
+        if provider not in spoken:
+            expected = " or ".join(map(repr, spoken))
+            raise PydanticCustomError("one_of", "Input should be {it}", {"it": expected})
+        return provider
+
     @field_validator("endpoints")
     @classmethod
-    def _known(cls, endpoints: list[str]) -> list[str]:
+    def _known(cls, endpoints: list[str], info: ValidationInfo) -> list[str]:
+        provider = info.data.get("provider")
+        known = () if provider is None else catalog.known().records[provider].endpoints
         for endpoint in endpoints:
-            if endpoint not in ENDPOINTS["openai"]:
-                raise ValueError(f"{endpoint!r} is not one of {', '.join(ENDPOINTS['openai'])}")
+            if known and endpoint not in known:
+                raise ValueError(f"{endpoint!r} is not one of {', '.join(known)}")
         return endpoints
 
     @property
@@ -67,7 +77,7 @@ def read_services(path: str | None) -> Services:
 
 
 def _service(path: str, name: str, value: object) -> Service:
-    if name in _NO_NAME:
+    if name in catalog.known().records:
         raise UsageError(f"{path}: {name!r} is a provider itself. Give the service another name.")
     try:
         return Service.model_validate(value)

@@ -1,7 +1,6 @@
 """What the simulated provider allows, and how long it takes."""
 
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 DAY = 86_400
 RESULT_LIFE = 30 * DAY
@@ -37,33 +36,6 @@ class Limits:
     def enqueued_for(self, model: str) -> int:
         """The enqueued prompt tokens allowed for *model*."""
         return self.enqueued_tokens_by_model.get(model, self.enqueued_tokens)
-
-
-class LimitOptions(TypedDict, total=False):
-    """The fields of `Limits`, for callers that pass some of them on."""
-
-    max_requests: int
-    max_file_bytes: int
-    enqueued_tokens: int
-    enqueued_tokens_by_model: dict[str, int]
-    creates_per_hour: int
-    uploads_per_minute: int
-    max_embedding_inputs: int
-    errors_listed: int
-    extra_models: tuple[str, ...]
-    anthropic_max_requests: int
-    anthropic_max_body_bytes: int
-    anthropic_queue_requests: int
-    anthropic_requests_per_minute: int
-    anthropic_cache_min_tokens: int
-    anthropic_sampling_refused_on_create: bool
-    mistral_max_requests: int
-    mistral_max_file_bytes: int
-    mistral_max_inline_requests: int
-    mistral_max_pending: int
-    mistral_results_hours: int | None
-    mistral_files_days: int
-    mistral_errors_listed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,23 +19,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from batch_pipeline.simulator import control
-from batch_pipeline.simulator.anthropic import routes as anthropic
+from batch_pipeline.simulator.anthropic.routes import SIMULATED as ANTHROPIC
 from batch_pipeline.simulator.clock import Clock
 from batch_pipeline.simulator.engine import Engine
 from batch_pipeline.simulator.faults import FaultScript, read_script
-from batch_pipeline.simulator.limits import LimitOptions, Limits, Pace
-from batch_pipeline.simulator.mistral import routes as mistral
-from batch_pipeline.simulator.openai import routes as openai
+from batch_pipeline.simulator.limits import Limits, Pace
+from batch_pipeline.simulator.mistral.routes import SIMULATED as MISTRAL
+from batch_pipeline.simulator.openai.routes import SIMULATED as OPENAI
 from batch_pipeline.simulator.records import LogEntry
 from batch_pipeline.simulator.state import State
 
+PROVIDERS = (OPENAI, ANTHROPIC, MISTRAL)
 _LOOPBACK = "127.0.0.1"
 _BANNER = """\
 Simulated batch APIs on {url}
   Answers are SIMULATED: no model runs, nothing is sent anywhere, nothing is billed.
-  OpenAI     base_url={url}/openai/v1
-  Anthropic  base_url={url}/anthropic
-  Mistral    server_url={url}/mistral
+{providers}
   state      {state_dir}
   clock      {speed:g} simulated seconds per second; a batch takes about {seconds:g} s
   steer it   {url}/_sim  (log, submissions, clock/advance, faults)
@@ -102,17 +101,17 @@ class Simulator:
     @property
     def openai_url(self) -> str:
         """The base_url for OpenAI's SDK."""
-        return f"{self.url}/openai/v1"
+        return f"{self.url}{OPENAI.path}"
 
     @property
     def anthropic_url(self) -> str:
         """The base_url for Anthropic's SDK."""
-        return f"{self.url}/anthropic"
+        return f"{self.url}{ANTHROPIC.path}"
 
     @property
     def mistral_url(self) -> str:
         """The server_url for Mistral's SDK."""
-        return f"{self.url}/mistral"
+        return f"{self.url}{MISTRAL.path}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -159,20 +158,25 @@ def serve(
     speed: float = 1.0,
     faults: Path | None = None,
     seconds_to_complete: float = 4.0,
-    **limits: Unpack[LimitOptions],
+    limits: Limits | None = None,
 ) -> None:
-    """Run the simulator in the foreground until Ctrl-C; limits are those of `Limits`."""
+    """Run the simulator in the foreground until Ctrl-C."""
     pace = Pace(seconds_to_complete=seconds_to_complete)
     script = read_script(faults)
     os.umask(0o077)  # a process of its own, and its files hold prompts
     with (
-        open_engine(state_dir, speed=speed, limits=Limits(**limits), pace=pace) as engine,
+        open_engine(state_dir, speed=speed, limits=limits or Limits(), pace=pace) as engine,
         _listening((host, port)) as listening,
     ):
         engine.use(script)
         url = "http://{}:{}".format(*listening.getsockname())
+        addresses = (f"  {one.title:<11}{one.address}={url}{one.path}" for one in PROVIDERS)
         banner = _BANNER.format(
-            url=url, state_dir=state_dir, speed=speed, seconds=seconds_to_complete
+            url=url,
+            providers="\n".join(addresses),
+            state_dir=state_dir,
+            speed=speed,
+            seconds=seconds_to_complete,
         )
         sys.stdout.write(banner)
         sys.stdout.flush()
@@ -189,9 +193,8 @@ def open_engine(folder: Path, *, speed: float, limits: Limits, pace: Pace) -> En
         state = State(folder)
         stack.callback(state.close)
         engine = Engine(state, Clock(state, speed=speed), limits=limits, pace=pace)
-        openai.join(engine)
-        anthropic.join(engine)
-        mistral.join(engine)
+        for provider in PROVIDERS:
+            provider.join(engine)
         stack.pop_all()
     return engine
 
@@ -201,9 +204,7 @@ def build_app(engine: Engine) -> Starlette:
     return Starlette(
         routes=[
             Mount("/_sim", routes=control.routes(engine)),
-            Mount("/openai/v1", routes=openai.routes(engine)),
-            Mount("/anthropic", routes=anthropic.routes(engine)),
-            Mount("/mistral", routes=mistral.routes(engine)),
+            *(Mount(one.path, routes=one.routes(engine)) for one in PROVIDERS),
         ]
     )
 

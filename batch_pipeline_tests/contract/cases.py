@@ -18,7 +18,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import BaseModel, TypeAdapter
 
-from batch_pipeline.model import ENDPOINTS
+from batch_pipeline.catalog import ProviderRecord, known
 from batch_pipeline.providers.protocol import Codec
 from batch_pipeline.providers.registry import Registry
 
@@ -47,9 +47,14 @@ class Case:
         return next(iter(self.models))
 
     @property
+    def record(self) -> ProviderRecord:
+        """What is said of it to add it."""
+        return known().records[self.provider]
+
+    @property
     def key_variable(self) -> str:
         """Where its key is."""
-        return f"{self.provider.upper()}_API_KEY"
+        return self.record.key_variable
 
     @property
     def url_variable(self) -> str:
@@ -147,7 +152,7 @@ CASES = (
     ),
 )
 BY_NAME = {case.provider: case for case in CASES}
-EVERYWHERE = [(case, endpoint) for case in CASES for endpoint in ENDPOINTS[case.provider]]
+EVERYWHERE = [(case, endpoint) for case in CASES for endpoint in case.record.endpoints]
 """Every endpoint of every provider."""
 
 

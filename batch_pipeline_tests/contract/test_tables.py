@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batch_pipeline.model import ENDPOINTS, PROVIDERS
+from batch_pipeline.catalog import OURS
 from batch_pipeline.providers.capabilities import FEATURES, TOPICS
 from batch_pipeline.providers.documented import page
 from batch_pipeline_tests.contract.cases import CASES, Case
@@ -18,9 +18,9 @@ ROWS = 32
 
 
 def test_every_provider_is_under_contract() -> None:
-    assert tuple(case.provider for case in CASES) == PROVIDERS
+    assert tuple(case.provider for case in CASES) == OURS
     for case in CASES:
-        assert set(case.models) == set(case.sdk) == set(ENDPOINTS[case.provider])
+        assert set(case.models) == set(case.sdk) == set(case.record.endpoints)
 
 
 def test_every_topic_is_told_with_a_link_and_the_day_somebody_looked(case: Case) -> None:
@@ -35,7 +35,7 @@ def test_every_topic_is_told_with_a_link_and_the_day_somebody_looked(case: Case)
 
 def test_a_table_knows_its_endpoints_their_limits_and_only_features_there_are(case: Case) -> None:
     known = case.codec.capabilities
-    endpoints = set(ENDPOINTS[case.provider])
+    endpoints = set(case.record.endpoints)
     assert known.provider == case.provider
     assert set(known.endpoints) == set(known.limits) == set(known.takes) == endpoints
     assert set(known.disputed) <= endpoints

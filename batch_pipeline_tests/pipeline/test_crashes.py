@@ -22,6 +22,7 @@ FAULTS = {
     ]
 }
 CLIENT = "batch_pipeline.providers.openai.client:OpenAIClient"
+CALLS = "batch_pipeline.providers.calling:Caller"
 LEDGER = "batch_pipeline.store.ledger:Ledger"
 SHELL = "batch_pipeline.pipeline"
 PLACES: dict[str, Place] = {
@@ -34,7 +35,11 @@ PLACES: dict[str, Place] = {
     "a shard is uploaded": (f"{CLIENT}.upload", "after", 1),
     "a batch is created": (f"{CLIENT}.create", "after", 1),
     "a batch has ended": (f"{SHELL}.collecting:collect", "before", 1),
-    "the answers are half downloaded": (f"{CLIENT}._stream", "after", 1),
+    "the answers are half downloaded": (
+        "batch_pipeline.providers.calling:Caller._stream",
+        "after",
+        1,
+    ),
     "one of two result files is there": (f"{CLIENT}.download", "after", 1),
     "the answers are downloaded": (f"{SHELL}.decoding:decode_shard", "before", 1),
     "the outcomes are written": (f"{LEDGER}.collected", "before", 1),

@@ -17,10 +17,11 @@ from batch_pipeline.errors import (
     Undecided,
     UsageError,
 )
-from batch_pipeline.model import EMBEDDINGS, Limits, RemoteStatus
+from batch_pipeline.model import Limits, RemoteStatus
 from batch_pipeline.providers.capabilities import TOPICS
 from batch_pipeline.providers.openai.client import OpenAIClient
 from batch_pipeline.providers.openai.codec import OpenAICodec
+from batch_pipeline.providers.openai.record import EMBEDDINGS
 from batch_pipeline.providers.protocol import Known
 from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import NONE, Service, read_services
@@ -165,6 +166,12 @@ def test_a_target_is_checked_against_the_service_it_names() -> None:
     ]:
         with pytest.raises(SpecError, match=why):
             registry.check(wrong, wrong.targets[0])
+
+
+def test_prices_are_those_a_service_names_and_never_openais_by_accident() -> None:
+    registry = Registry({"gateway": make_service(), "priced": make_service(prices="groq")})
+    names = ("openai", "gateway", "priced")
+    assert [registry.sellers[name] for name in names] == ["openai", None, "groq"]
 
 
 def test_azure_names_endpoints_its_own_way() -> None:

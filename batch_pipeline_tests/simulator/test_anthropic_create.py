@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from anthropic import Anthropic
 
-from batch_pipeline.simulator.limits import LimitOptions, Limits
+from batch_pipeline.simulator.limits import Limits
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.simulator.anthropic_requests import (
     OLD_VERSION,
@@ -30,8 +30,8 @@ def raw(shared: Simulator) -> Iterator[httpx2.Client]:
         yield client
 
 
-def limited(**limits: object) -> Simulator:
-    return Simulator(speed=0, limits=Limits(**LimitOptions(**limits)))  # type: ignore[typeddict-item]
+def limited(limits: Limits) -> Simulator:
+    return Simulator(speed=0, limits=limits)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,10 @@ def test_a_body_may_be_written_with_line_breaks(sim: Simulator, claude: Anthropi
 
 
 def test_a_body_that_is_too_large_is_refused_and_one_at_the_limit_is_not() -> None:
-    with limited(anthropic_max_body_bytes=2_000) as sim, client_of(sim) as client:
+    with (
+        Simulator(speed=0, limits=Limits(anthropic_max_body_bytes=2_000)) as sim,
+        client_of(sim) as client,
+    ):
         submit(client, make_requests(3))
         with pytest.raises(anthropic.APIStatusError) as refused:
             submit(client, make_requests(30))
@@ -129,7 +132,10 @@ def test_a_body_that_is_too_large_is_refused_and_one_at_the_limit_is_not() -> No
 
 
 def test_too_many_requests_are_refused() -> None:
-    with limited(anthropic_max_requests=3) as sim, client_of(sim) as client:
+    with (
+        Simulator(speed=0, limits=Limits(anthropic_max_requests=3)) as sim,
+        client_of(sim) as client,
+    ):
         submit(client, make_requests(3))
         text = "requests: List should have at most 3 items after validation, not 4"
         with pytest.raises(anthropic.BadRequestError, match=text):
@@ -137,7 +143,10 @@ def test_too_many_requests_are_refused() -> None:
 
 
 def test_a_full_queue_refuses_until_batches_have_ended() -> None:
-    with limited(anthropic_queue_requests=10) as sim, client_of(sim) as client:
+    with (
+        Simulator(speed=0, limits=Limits(anthropic_queue_requests=10)) as sim,
+        client_of(sim) as client,
+    ):
         submit(client, make_requests(6))
         with pytest.raises(anthropic.RateLimitError) as refused:
             submit(client, make_requests(5, model="claude-sonnet-5"))
@@ -149,7 +158,10 @@ def test_a_full_queue_refuses_until_batches_have_ended() -> None:
 
 
 def test_calls_per_minute_are_limited() -> None:
-    with limited(anthropic_requests_per_minute=2) as sim, client_of(sim) as client:
+    with (
+        Simulator(speed=0, limits=Limits(anthropic_requests_per_minute=2)) as sim,
+        client_of(sim) as client,
+    ):
         client.messages.batches.list()
         sim.advance(30)
         client.messages.batches.list()
@@ -219,7 +231,7 @@ def test_the_new_version_refuses_sampling_row_by_row_and_the_old_one_takes_it(
 
 
 def test_the_new_version_may_be_told_to_refuse_sampling_on_the_spot() -> None:
-    with limited(anthropic_sampling_refused_on_create=True) as sim:
+    with limited(Limits(anthropic_sampling_refused_on_create=True)) as sim:
         requests = [*make_requests(1), make_request("warm", top_p=1)]
         text = "requests.1.params.top_p: Extra inputs are not permitted"
         with client_of(sim) as new, pytest.raises(anthropic.BadRequestError, match=text):

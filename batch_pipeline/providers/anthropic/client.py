@@ -18,6 +18,7 @@ from batch_pipeline.model import TERMINAL, Observation, Shard
 from batch_pipeline.providers.anthropic import answers, errors
 from batch_pipeline.providers.anthropic.bodies import Framed
 from batch_pipeline.providers.anthropic.facts import API_VERSION
+from batch_pipeline.providers.anthropic.record import RECORD
 from batch_pipeline.providers.calling import (
     CLOCK_MARGIN,
     LONG_SILENCE,
@@ -88,7 +89,7 @@ class AnthropicClient(Keyed):
         Raises Unauthorized when there is no usable key, UsageError when the URL is none.
         """
         return cls(
-            key_in(env, "ANTHROPIC_API_KEY", "anthropic"),
+            key_in(env, RECORD.key_variable, RECORD.name),
             base_url=base_url_in(env, "ANTHROPIC_BASE_URL", BASE_URL, title="Anthropic"),
             workspace=env.get("ANTHROPIC_WORKSPACE_ID") or None,
             patience=patience,

@@ -10,6 +10,7 @@ import httpx2
 
 from batch_pipeline.errors import OutOfCredit, ProviderError, Refused
 from batch_pipeline.providers.anthropic.facts import CREDIT
+from batch_pipeline.providers.anthropic.record import RECORD
 from batch_pipeline.providers.failed_calls import Said, Voice, answered, certain_no, unanswered
 
 FAILURES: tuple[type[Exception], ...] = (
@@ -19,11 +20,7 @@ FAILURES: tuple[type[Exception], ...] = (
 """What a call can raise: the SDK's errors, and the raw transport's while a body is streamed."""
 
 OTHER_SHAPE = "an answer that is not Anthropic's"
-VOICE = Voice(
-    name="anthropic",
-    title="Anthropic",
-    settings="ANTHROPIC_API_KEY (ANTHROPIC_BASE_URL, ANTHROPIC_WORKSPACE_ID)",
-)
+VOICE = Voice(name=RECORD.name, title=RECORD.title, settings=RECORD.variables)
 _NO_CREDIT = "credit balance is too low"  # said with a 400 before there was a billing_error
 _TOO_LARGE = frozenset({"request_too_large", "request_body_too_large_after_decoding"})
 _UNCERTAIN = 499  # a 4xx that says "not now" and not "no"

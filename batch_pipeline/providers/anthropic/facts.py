@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from batch_pipeline.errors import SpecError
 from batch_pipeline.model import Limits
+from batch_pipeline.providers.anthropic.record import MESSAGES, RECORD
 from batch_pipeline.providers.capabilities import Capabilities, Fact
 from batch_pipeline.providers.faults import Faults
 from batch_pipeline.request import Parameters
@@ -152,7 +153,6 @@ def _native(said: Parameters) -> Iterator[_Objection]:
         yield ("extra.max_tokens", "Say parameters.max_output_tokens instead.")
 
 
-MESSAGES = "/v1/messages"
 _CHECKED = "2026-11-21"
 _DOCS = "https://platform.claude.com/docs/en"
 _BATCHES = f"{_DOCS}/build-with-claude/batch-processing"
@@ -166,10 +166,10 @@ def _fact(says: str, link: str = _BATCHES) -> Fact:
 
 
 CAPABILITIES = Capabilities(
-    provider="anthropic",
-    title="Anthropic",
-    key_variable="ANTHROPIC_API_KEY",
-    endpoints=MappingProxyType({MESSAGES: "chat, vision, PDFs, tools, structured output"}),
+    provider=RECORD.name,
+    title=RECORD.title,
+    key_variable=RECORD.key_variable,
+    endpoints=RECORD.endpoints,
     # "256 MB" may be binary: we take the smaller reading and stay 5 % below it
     limits=MappingProxyType({MESSAGES: Limits(requests=_REQUESTS, bytes=_BYTES * 95 // 100)}),
     takes=MappingProxyType(

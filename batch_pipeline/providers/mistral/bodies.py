@@ -8,13 +8,8 @@ from pydantic import JsonValue
 
 from batch_pipeline.errors import SpecError
 from batch_pipeline.model import Cell, Form, Hole, Tree
-from batch_pipeline.providers.mistral.facts import (
-    CHAT,
-    EMBEDDINGS,
-    HIGHEST_TEMPERATURE,
-    MODERATIONS,
-    OCR,
-)
+from batch_pipeline.providers.mistral.facts import HIGHEST_TEMPERATURE
+from batch_pipeline.providers.mistral.record import CHAT, EMBEDDINGS, MODERATIONS, OCR
 from batch_pipeline.providers.native_bodies import said
 from batch_pipeline.providers.strict_schema import strict_schema
 from batch_pipeline.request import Attachment, Message, Parameters, Request, Tool

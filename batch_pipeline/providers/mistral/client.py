@@ -32,6 +32,7 @@ from batch_pipeline.providers.calling import (
 from batch_pipeline.providers.listing import Named, check_unread, observed
 from batch_pipeline.providers.mistral import answers, errors
 from batch_pipeline.providers.mistral.facts import USUAL_HOURS
+from batch_pipeline.providers.mistral.record import RECORD
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.protocol import Known, Odd, ignored
 
@@ -85,7 +86,7 @@ class MistralClient(Keyed):
         Raises Unauthorized when there is no usable key, UsageError when the URL is none.
         """
         return cls(
-            key_in(env, "MISTRAL_API_KEY", "mistral"),
+            key_in(env, RECORD.key_variable, RECORD.name),
             base_url=base_url_in(env, "MISTRAL_BASE_URL", BASE_URL, title="Mistral"),
             patience=patience,
         )

@@ -14,7 +14,8 @@ import json
 from batch_pipeline.errors import SpecError
 from batch_pipeline.providers import complaints
 from batch_pipeline.providers.billed import EMPTY_WORDS, extras_sql, unread_sql
-from batch_pipeline.providers.mistral.facts import CHAT, EMBEDDINGS, FAULTS, MODERATIONS, OCR
+from batch_pipeline.providers.mistral.facts import FAULTS
+from batch_pipeline.providers.mistral.record import CHAT, EMBEDDINGS, MODERATIONS, OCR
 
 _CACHED = {"cached_tokens": "VARCHAR"}
 _USAGE: dict[str, object] = {

@@ -19,6 +19,7 @@ from batch_pipeline.providers.failed_calls import (
     quoted,
     unanswered,
 )
+from batch_pipeline.providers.mistral.record import RECORD
 
 FAILURES: tuple[type[Exception], ...] = (
     *(MistralError, NoResponseError),
@@ -27,7 +28,7 @@ FAILURES: tuple[type[Exception], ...] = (
 """What a call can raise: the SDK's errors, and the transport's, which it lets through."""
 
 OTHER_SHAPE = "an answer that is not Mistral's"
-VOICE = Voice(name="mistral", title="Mistral", settings="MISTRAL_API_KEY (MISTRAL_BASE_URL)")
+VOICE = Voice(name=RECORD.name, title=RECORD.title, settings=RECORD.variables)
 _TOO_LARGE = re.compile(
     r"too large|too many (requests|lines)|exceed\w*\b.{0,60}\b(requests|lines|size|bytes|mb)\b"
 )

@@ -8,11 +8,7 @@ from types import MappingProxyType
 from batch_pipeline.model import BatchProblem, Fault, Limits, Remedy
 from batch_pipeline.providers.capabilities import Capabilities, Fact
 from batch_pipeline.providers.faults import Faults
-
-CHAT = "/v1/chat/completions"
-EMBEDDINGS = "/v1/embeddings"
-MODERATIONS = "/v1/moderations"
-OCR = "/v1/ocr"
+from batch_pipeline.providers.mistral.record import CHAT, EMBEDDINGS, MODERATIONS, OCR, RECORD
 
 USUAL_HOURS = 24
 """The window of a batch whose target says none."""
@@ -38,17 +34,10 @@ def _fact(says: str, link: str = _BATCH) -> Fact:
 
 
 CAPABILITIES = Capabilities(
-    provider="mistral",
-    title="Mistral",
-    key_variable="MISTRAL_API_KEY",
-    endpoints=MappingProxyType(
-        {
-            CHAT: "chat, with images, documents, tools, structured output and reasoning",
-            EMBEDDINGS: "embeddings",
-            MODERATIONS: "moderation of a text",
-            OCR: "the text of a document or an image, as Markdown, and annotations of it",
-        }
-    ),
+    provider=RECORD.name,
+    title=RECORD.title,
+    key_variable=RECORD.key_variable,
+    endpoints=RECORD.endpoints,
     limits=MappingProxyType(dict.fromkeys((CHAT, EMBEDDINGS, MODERATIONS, OCR), _STRICT)),
     disputed=MappingProxyType(dict.fromkeys((CHAT, EMBEDDINGS, MODERATIONS, OCR), _LOOSE)),
     takes=MappingProxyType(

@@ -21,6 +21,7 @@ from batch_pipeline.providers.failed_calls import Said, Voice
 from batch_pipeline.providers.listing import Page, item, shape
 from batch_pipeline.providers.openai import errors
 from batch_pipeline.providers.openai.answers import Batch
+from batch_pipeline.providers.openai.record import RECORD
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.providers.services import Service
 
@@ -42,7 +43,7 @@ def of_openai(env: Mapping[str, str], *, patience: Patience) -> Account:
 
     Raises Unauthorized when there is no usable key, UsageError when the URL is none.
     """
-    key, http = key_in(env, "OPENAI_API_KEY", "openai"), _transport()
+    key, http = key_in(env, RECORD.key_variable, RECORD.name), _transport()
     sdk = openai.OpenAI(
         api_key=key,
         base_url=base_url_in(env, "OPENAI_BASE_URL", BASE_URL, title="OpenAI"),

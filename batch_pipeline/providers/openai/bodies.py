@@ -8,7 +8,7 @@ from typing import TypeAlias
 from batch_pipeline.errors import SpecError
 from batch_pipeline.model import Cell, Form, Hole, Tree
 from batch_pipeline.providers.native_bodies import said
-from batch_pipeline.providers.openai.facts import CHAT, EMBEDDINGS, MODERATIONS, RESPONSES
+from batch_pipeline.providers.openai.record import CHAT, EMBEDDINGS, MODERATIONS, RESPONSES
 from batch_pipeline.providers.strict_schema import strict_schema
 from batch_pipeline.request import Attachment, Message, Request, Tool
 from batch_pipeline.spec import BatchJob, Target

@@ -12,6 +12,7 @@ import openai
 from batch_pipeline.errors import ProviderError
 from batch_pipeline.providers.failed_calls import Said, Voice, answered, certain_no, unanswered
 from batch_pipeline.providers.openai.facts import CREDIT, QUEUE_WORDS, QUEUES
+from batch_pipeline.providers.openai.record import RECORD
 
 FAILURES: tuple[type[Exception], ...] = (
     *(openai.OpenAIError, httpx2.HTTPError),
@@ -20,11 +21,7 @@ FAILURES: tuple[type[Exception], ...] = (
 """What a call can raise: the SDK's errors, and the raw transport's while a body is streamed."""
 
 OTHER_SHAPE = "an answer of another shape than OpenAI's"
-VOICE = Voice(
-    name="openai",
-    title="OpenAI",
-    settings="OPENAI_API_KEY (OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_BASE_URL)",
-)
+VOICE = Voice(name=RECORD.name, title=RECORD.title, settings=RECORD.variables)
 
 
 def said(error: Exception, scrub: Callable[[str], str]) -> Said:

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 from batch_pipeline.model import BatchProblem, Fault, Limits, Remedy
 from batch_pipeline.providers.capabilities import TOPICS, Capabilities, Fact
 from batch_pipeline.providers.faults import Faults
+from batch_pipeline.providers.openai.record import CHAT, EMBEDDINGS, MODERATIONS, RECORD, RESPONSES
 from batch_pipeline.providers.services import Service
 
-CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
-EMBEDDINGS, MODERATIONS = "/v1/embeddings", "/v1/moderations"
 _CHECKED = "2026-11-21"
 _DOCS = "https://developers.openai.com/api/docs/guides"
 _API = "https://developers.openai.com/api/reference/resources"
@@ -112,15 +111,10 @@ _CAVEATS = (
 )
 
 CAPABILITIES = Capabilities(
-    provider="openai",
-    title="OpenAI",
-    key_variable="OPENAI_API_KEY",
-    endpoints={
-        CHAT: "chat completions: text, images, PDFs as data, tools, structured output",
-        RESPONSES: "responses: as chat, and PDFs by URL",
-        EMBEDDINGS: "a vector of one text",
-        MODERATIONS: "whether a text or an image may harm",
-    },
+    provider=RECORD.name,
+    title=RECORD.title,
+    key_variable=RECORD.key_variable,
+    endpoints=RECORD.endpoints,
     limits=dict.fromkeys(_TAKES, LIMITS),
     takes=_TAKES,
     facts=_FACTS,

@@ -12,6 +12,7 @@ from batch_pipeline.simulator.anthropic.objects import NAME, moment, strangers_b
 from batch_pipeline.simulator.anthropic.wire import NEW_VERSION
 from batch_pipeline.simulator.calls import Door, Face, Handler, RefusedCallError
 from batch_pipeline.simulator.engine import Engine
+from batch_pipeline.simulator.provider import Simulated
 from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -126,3 +127,6 @@ def _bearer(authorization: str) -> str:
 
 async def _not_found(_: Request) -> Reply:
     raise RefusedCallError(404, "Not found")
+
+
+SIMULATED = Simulated(NAME, "Anthropic", "/anthropic", "base_url", join, routes)

@@ -14,6 +14,7 @@ from batch_pipeline.simulator.mistral.files import Files
 from batch_pipeline.simulator.mistral.jobs import Jobs, strangers_job
 from batch_pipeline.simulator.mistral.lines import MistralLines
 from batch_pipeline.simulator.mistral.objects import NAME, ToldError, uuid_of
+from batch_pipeline.simulator.provider import Simulated
 from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -112,3 +113,6 @@ def _loaded(content: bytes) -> object:
 
 async def _not_found(_: Request) -> Reply:
     raise RefusedCallError(404, "Not Found")
+
+
+SIMULATED = Simulated(NAME, "Mistral", "/mistral", "server_url", join, routes)

@@ -11,6 +11,7 @@ from batch_pipeline.simulator.openai.batches import Batches, strangers_batch
 from batch_pipeline.simulator.openai.files import Files
 from batch_pipeline.simulator.openai.lines import OpenAILines
 from batch_pipeline.simulator.openai.objects import NAME
+from batch_pipeline.simulator.provider import Simulated
 from batch_pipeline.simulator.reply import Reply
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -92,3 +93,6 @@ def routes(engine: Engine) -> list[Route]:
 async def _no_such_url(request: Request) -> Reply:
     message = f"Invalid URL ({request.method} {request.url.path.removeprefix('/openai')})"
     raise RefusedCallError(404, message)
+
+
+SIMULATED = Simulated(NAME, "OpenAI", "/openai/v1", "base_url", join, routes)

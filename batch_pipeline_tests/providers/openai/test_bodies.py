@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import pytest
 
 from batch_pipeline.errors import SpecError
-from batch_pipeline.model import ENDPOINTS, Cell, Form, Limits
+from batch_pipeline.model import Cell, Form, Limits
 from batch_pipeline.providers.capabilities import FEATURES, TOPICS
 from batch_pipeline.providers.openai.codec import OpenAICodec
 from batch_pipeline.providers.openai.facts import CAPABILITIES
+from batch_pipeline.providers.openai.record import RECORD
 from batch_pipeline.providers.protocol import Codec
 from batch_pipeline_tests.providers.openai.jobs import (
     CHAT,
@@ -257,7 +258,7 @@ def test_a_line_is_an_envelope_around_id_and_body() -> None:
 
 
 def test_limits_are_below_the_stricter_reading_of_200_mb() -> None:
-    for endpoint in ENDPOINTS["openai"]:
+    for endpoint in RECORD.endpoints:
         assert OpenAICodec().limits(endpoint) == Limits(50_000, 190_000_000)
 
 
@@ -266,7 +267,7 @@ def test_it_is_a_codec_without_options_of_a_batch() -> None:
     job = make()
     assert codec.name == "openai"
     assert codec.options(job, job.targets[0]) == {}
-    for endpoint in ENDPOINTS["openai"]:
+    for endpoint in RECORD.endpoints:
         assert "SELECT" in codec.decode_sql(endpoint)
 
 
@@ -279,4 +280,4 @@ def test_every_topic_is_told_with_a_link_and_every_refusal_with_a_way_out() -> N
     nowhere = set(FEATURES) - frozenset.union(*CAPABILITIES.takes.values())
     assert not everywhere
     assert nowhere <= CAPABILITIES.notes.keys()
-    assert CAPABILITIES.takes.keys() == set(ENDPOINTS["openai"]) == CAPABILITIES.limits.keys()
+    assert CAPABILITIES.takes.keys() == set(RECORD.endpoints) == CAPABILITIES.limits.keys()

@@ -14,7 +14,7 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import Override
 from batch_pipeline.providers.mistral.decode import decode_sql as mistral_decode_sql
-from batch_pipeline.providers.mistral.facts import OCR
+from batch_pipeline.providers.mistral.record import OCR
 from batch_pipeline.stages.results import land as results
 from batch_pipeline.stages.schemas import RESULTS
 from batch_pipeline_tests.stages.result_lines import (
