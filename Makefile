@@ -1,7 +1,8 @@
 # Everything runs in .venv; a target sets up what it needs itself, from the lock file.
 SHELL := /bin/bash
-PYTHON ?= python3.11
 BIN := .venv/bin
+SMOKE := .venv-smoke
+PYTHON ?=
 ROWS ?= 500000
 PORT ?= 3000
 SIMULATOR_PORT ?= 8900
@@ -10,13 +11,13 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test cover check dev bench docs lock clean
+.PHONY: setup demo test cover check smoke dev bench docs lock clean
 
 setup: .venv/.ready .dagster_home/dagster.yaml
 
 .venv/.ready: requirements.lock pyproject.toml
-	@echo "Setting up .venv (about a minute, once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || { python="$$(PYTHON='$(PYTHON)' ./deploy/python)" && \
+	  echo "Setting up .venv with $$python (about a minute, once)" && "$$python" -m venv .venv; }
 	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -39,6 +40,14 @@ check: setup
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q --no-header batch_pipeline_tests/test_architecture.py
 
+smoke: setup ## the tests of the core with another Python, in .venv-smoke
+	@python="$$(PYTHON='$(PYTHON)' ./deploy/python other)" && \
+	  echo "Setting up $(SMOKE) with $$python" && "$$python" -m venv --clear $(SMOKE)
+	@$(SMOKE)/bin/pip install --quiet --require-hashes -r requirements.lock
+	@$(SMOKE)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(SMOKE)/bin/python -m pytest -n 2 -q --no-header -p no:cacheprovider \
+	  $(addprefix batch_pipeline_tests/,policy prices stages store)
+
 dev: setup ## simulator and Dagster UI with its daemon
 	@$(BIN)/python -m examples.dev --port $(PORT) --simulator-port $(SIMULATOR_PORT)
 
@@ -55,4 +64,4 @@ lock: .venv/.ready
 	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean: ## the store and Dagster's history stay: they hold paid answers
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache data/bench
+	@rm -rf .venv .venv-smoke .mypy_cache .ruff_cache .pytest_cache data/bench

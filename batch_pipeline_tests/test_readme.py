@@ -17,12 +17,11 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.faults import ROW_FAULTS, read_script
 from batch_pipeline.spec import RETRIED_BY_DEFAULT, BatchJob
-from batch_pipeline.stages.schemas import RESULTS
 from batch_pipeline_tests.test_architecture import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-DOCUMENTS = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 with warnings.catch_warnings():  # typer still asks click for a name that click has deprecated
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -30,12 +29,20 @@ with warnings.catch_warnings():  # typer still asks click for a name that click 
 
     from batch_pipeline.cli.main import Exit, app
 
-README = TEXTS[ROOT / "README.md"]
+CONTRIBUTING = TEXTS[ROOT / "CONTRIBUTING.md"]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+COMMAND_LINE = TEXTS[ROOT / "docs" / "command_line.md"]
+SETTINGS = TEXTS[ROOT / "docs" / "settings.md"]
 JOB_FILE = TEXTS[ROOT / "docs" / "job_file.md"]
 ARCHITECTURE = TEXTS[ROOT / "ARCHITECTURE.md"]
 FAILURES = TEXTS[ROOT / "docs" / "failures.md"]
 
-every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 
 
 def commands(text: str) -> Iterator[str]:
@@ -103,18 +110,51 @@ def test_a_command_that_does_not_exist_would_be_noticed() -> None:
         parses("batch-pipeline dance")
 
 
-def test_the_readme_names_every_command() -> None:
+def test_the_page_of_the_command_line_names_every_command() -> None:
     group = get_command(app)
     assert isinstance(group, click.Group)
-    assert set(group.commands) == {shlex.split(line)[1] for line in commands(README)}
+    assert set(group.commands) == {shlex.split(line)[1] for line in commands(COMMAND_LINE)}
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"(?m)^([a-z]+):", MAKEFILE))
 
 
 @every_document
 def test_every_make_target_in_the_documents_exists(path: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"(?m)^([a-z]+):", makefile))
     spoken = re.findall(r"(?m)(?:^ {4}|`)make ([a-z]+)", TEXTS[path])
-    assert set(spoken) <= targets
+    assert set(spoken) <= targets()
+
+
+@every_document
+def test_every_variable_that_is_given_to_make_is_one_that_it_takes(path: Path) -> None:
+    spoken = re.findall(r"(?m)(?:^ {4}|`)make( [^`\n]*)", TEXTS[path])
+    named = {name for line in spoken for name in re.findall(r" ([A-Z_]+)=", line)}
+    assert named <= set(re.findall(r"(?m)^(?:export )?([A-Z_]+) (?:\?=|:=)", MAKEFILE))
+
+
+def test_contributing_lists_every_make_target() -> None:
+    listed = re.findall(r"(?m)^\| `make ([a-z]+)", section(CONTRIBUTING, "Set up"))
+    assert set(listed) == targets()
+
+
+def test_what_the_documents_say_of_clean_is_what_it_removes() -> None:
+    [removed] = re.findall(r"(?m)^clean:.*\n\t@rm -rf (.+)$", MAKEFILE)
+    assert not {"data/store", ".dagster_home"} & set(removed.split())
+    [said] = re.findall(r"(?m)^\| `make clean` \| (.+) \|$", CONTRIBUTING)
+    assert all(f"`{one}`" in said.partition(";")[0] for one in removed.split())
+
+
+@pytest.mark.parametrize(("name", "lines"), [("README.md", 160), ("ARCHITECTURE.md", 220)])
+def test_the_first_pages_stay_short(name: str, lines: int) -> None:
+    assert len(TEXTS[ROOT / name].splitlines()) <= lines
+
+
+def test_the_index_of_docs_links_to_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = set(re.findall(r"\]\(([^)#]+\.md)\)", TEXTS[index]))
+    pages = {str(path.relative_to(index.parent)) for path in index.parent.rglob("*.md")}
+    assert pages - {"README.md"} <= linked
 
 
 @every_document
@@ -136,8 +176,8 @@ def test_every_setting_in_the_documents_is_one_that_is_read(path: Path) -> None:
     assert spoken <= {f"BATCH_PIPELINE_{name.upper()}" for name in Settings.__slots__}
 
 
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    table = section(README, "Settings")
+def test_the_page_of_settings_lists_every_one_with_its_default() -> None:
+    table = section(SETTINGS, "Of ours")
     for name in Settings.__slots__:
         default = getattr(Settings(), name)
         unset = {"ledger_url": "SQLite in the store"}.get(name, "none")
@@ -163,23 +203,16 @@ def test_every_yaml_example_loads(path: Path) -> None:
             BatchJob.model_validate(document.get("attributes", document))
 
 
-@pytest.mark.parametrize(
-    "table", [section(README, "When things go wrong"), section(FAILURES, "Rows")]
-)
-def test_the_failure_tables_name_every_kind_and_what_is_retried(table: str) -> None:
+def test_the_table_of_failures_names_every_kind_and_what_is_retried() -> None:
+    table = section(FAILURES, "Rows")
     rows = dict(re.findall(r"(?m)^\| `(\w+)` \|.*\| ([^|]+) \|$", table))
     assert set(rows) == {kind.value for kind in FailureKind}
     again = {kind for kind, said in rows.items() if said == "yes"}
     assert again == {kind.value for kind in RETRIED_BY_DEFAULT}
 
 
-def test_the_readme_names_every_column_of_the_results() -> None:
-    spoken = set(re.findall(r"`(\w+)`", section(README, "Results")))
-    assert {one.name for one in RESULTS} <= spoken
-
-
-def test_the_readme_gives_every_exit_code() -> None:
-    codes = re.findall(r"(?m)^\| (\d+) \|", section(README, "Command line"))
+def test_the_page_of_the_command_line_gives_every_exit_code() -> None:
+    codes = re.findall(r"(?m)^\| (\d+) \|", COMMAND_LINE)
     assert [int(code) for code in codes] == sorted(Exit)
 
 
@@ -204,8 +237,46 @@ def test_every_test_that_guards_a_law_exists() -> None:
     assert named <= there
 
 
-def test_every_file_that_the_architecture_names_exists() -> None:
-    named = re.findall(r"`((?:\w+/)+\w+\.py)`", ARCHITECTURE)
+MADE_WHEN_USED = re.compile(
+    r"^(\.venv|\.dagster_home|data/(store|bench|products)|batch_pipeline/defs/)"
+)
+A_PATH = re.compile(r"`((?:[\w.*-]+/)+[\w.*-]*|[\w*-]+\.(?:py|md|yaml|toml|lock))`")
+
+
+def paths(text: str) -> Iterator[str]:
+    """Every path in a code span that begins like one of the repository or of the package."""
+    tops = {one.name for one in (*ROOT.iterdir(), *(ROOT / "batch_pipeline").iterdir())}
+    for path in A_PATH.findall(text):
+        if path.partition("/")[0] in tops and not MADE_WHEN_USED.match(path):
+            yield path
+
+
+def found(path: str) -> bool:
+    return any(any(root.glob(path.rstrip("/"))) for root in (ROOT, ROOT / "batch_pipeline"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [one for one in DOCUMENTS if one.name != "CHANGELOG.md"],
+    ids=name_of,
+)
+def test_every_path_in_the_documents_exists(path: Path) -> None:
+    assert [one for one in paths(TEXTS[path]) if not found(one)] == []
+
+
+def test_every_path_of_the_last_columns_table_exists() -> None:
+    rows = re.findall(
+        r"(?m)^\| [^|]+ \| ([^|]+) \|$", section(ARCHITECTURE, "Where do I change …?")
+    )
+    named = [one for row in rows for one in re.findall(r"`([\w/*]+\.\w+)`", row)]
     assert named
-    for name in named:
-        assert (ROOT / "batch_pipeline" / name).exists(), name
+    assert [one for one in named if not found(one)] == []
+
+
+def test_a_path_that_is_gone_would_be_noticed() -> None:
+    assert list(paths("`stages/gone.py` and `policy/` but `results/<job>`, `yes`")) == [
+        "stages/gone.py",
+        "policy/",
+    ]
+    assert found("policy/")
+    assert not found("stages/gone.py")

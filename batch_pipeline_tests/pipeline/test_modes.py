@@ -40,7 +40,8 @@ def modes(folder: Path) -> dict[str, str]:
 def test_store_and_ledger_are_their_users_alone_whatever_the_umask(world: World) -> None:
     with open_umask():
         world.send(world.job(shard={"max_requests": 3}))
-        with sqlite3.connect(world.store.root / "ledger.db") as _:  # keeps -wal and -shm there
+        ledger = world.store.root / "ledger.db"
+        with closing(sqlite3.connect(ledger)):  # keeps -wal and -shm there
             world.run(world.job(shard={"max_requests": 3}))
             with world.open() as shell:
                 shell.report([DAY])

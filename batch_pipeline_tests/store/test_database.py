@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
@@ -82,7 +83,7 @@ def test_what_version_3_said_in_texts_and_ids_is_typed_and_nothing_is_lost(tmp_p
             seen = make_observation(batch_id)
             first.submitted(shard_id, observation=seen, account=ACCOUNT, run_id=None, now=NOON)
         first.holds.put(JOB, [breaker])
-    with sqlite3.connect(tmp_path / "ledger.db") as old:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as old, old:
         back_to_version_3(old)
         old.execute("UPDATE partitions SET held = 'cancelled by a person' WHERE partition = 'p1'")
         old.execute("UPDATE partitions SET held = 'canary: 2 of 2' WHERE partition = 'p2'")
@@ -115,7 +116,7 @@ def test_a_shard_that_version_2_gave_up_is_looked_at_again(tmp_path: Path) -> No
             first.submitted(shard_id, observation=seen, account=ACCOUNT, run_id=None, now=NOON)
         first.failed("s1", message="results are lost", now=NOON)
         first.failed("s2", message="a line is too large", now=NOON)
-    with sqlite3.connect(tmp_path / "ledger.db") as old:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as old, old:
         back_to_version_3(old)
         old.execute("DROP TABLE holds")
         for table, column in SINCE_VERSION_2:
@@ -133,7 +134,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_keeps_all(tmp_p
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger.open(url) as first:
         first.plan([make_shard()], now=NOON)
-    with sqlite3.connect(tmp_path / "ledger.db") as old:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as old, old:
         back_to_version_3(old)
         old.execute("DROP TABLE canaries")
         old.execute("DROP TABLE holds")
