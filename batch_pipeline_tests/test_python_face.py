@@ -115,10 +115,7 @@ def test_every_block_of_the_page_runs(
     assert set(said) <= set(capsys.readouterr().out.splitlines())
 
 
-@pytest.mark.parametrize("more", [(), ("-p", "batch_pipeline.pytest_plugin")])
-def test_the_fixture_of_the_page_runs_in_somebody_elses_tests(
-    tmp_path: Path, more: tuple[str, ...]
-) -> None:
+def test_the_fixture_of_the_page_runs_in_somebody_elses_tests(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (block,) = (block for block in BLOCKS if "def test_" in block)
     (tmp_path / "test_theirs.py").write_text(block, encoding="utf-8")
@@ -135,7 +132,7 @@ def test_the_fixture_of_the_page_runs_in_somebody_elses_tests(
         "BATCH_PIPELINE_LEDGER_URL": f"sqlite:///{tmp_path}/real.db",
         "BATCH_PIPELINE_SERVICES": str(tmp_path / "real.yaml"),
     }
-    done = python(*words, *more, cwd=tmp_path, env={"PYTHONPATH": path, **real})
+    done = python(*words, cwd=tmp_path, env={"PYTHONPATH": path, **real})
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     assert not (tmp_path / "real.db").exists()
 
