@@ -185,7 +185,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchProblem:
+class Problem:
     """One entry of a batch's own error list; *line* is 1-based in the shard, None = all of it.
 
     Its provider sorts it: whose *fault* it is, whether it is about *every_line* although it names
@@ -229,7 +229,7 @@ class Observation:
     error_file_id: str | None = None
     one_file: bool = False  # there is no error file: failed rows are among the others
     made: bool = True  # False: the lines were refused before there was a batch
-    problems: tuple[BatchProblem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
 
 

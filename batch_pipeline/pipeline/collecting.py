@@ -15,10 +15,10 @@ from batch_pipeline.errors import (
     StoreError,
 )
 from batch_pipeline.model import (
-    BatchProblem,
     FailureKind,
     Fault,
     Missed,
+    Problem,
     RemoteStatus,
     Shard,
     ShardState,
@@ -48,7 +48,7 @@ class Collected:
     shards: tuple[Shard, ...]
     landed: dict[str, Landed]
     waiting: dict[str, Landed]
-    refused: tuple[BatchProblem, ...] = ()  # why a provider would not run a whole batch
+    refused: tuple[Problem, ...] = ()  # why a provider would not run a whole batch
     stopped: tuple[str, ...] = ()  # what the account's withheld rows say
     stuck: tuple[StoreError, ...] = ()  # partitions that could not be landed
 
@@ -95,7 +95,7 @@ def collect(
         records.job.name, partitions=partitions, states=[ShardState.ENDED]
     )
     done: list[Shard] = []
-    refused: dict[BatchProblem, None] = {}
+    refused: dict[Problem, None] = {}
     stopped: list[str] = []
     troubles: list[ProviderError] = []
     stuck: list[StoreError] = []
@@ -277,7 +277,7 @@ def _look_again(
     )
 
 
-def _refusals(shard: Shard, decoded: OutcomesDecoded) -> Sequence[BatchProblem]:
+def _refusals(shard: Shard, decoded: OutcomesDecoded) -> Sequence[Problem]:
     """Why every row of the batch was refused at once; a bad line is that row's own affair."""
     remote = shard.remote
     if remote is None or remote.status is not RemoteStatus.FAILED:

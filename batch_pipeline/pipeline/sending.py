@@ -29,9 +29,9 @@ from batch_pipeline.errors import (
 )
 from batch_pipeline.model import (
     UNSENT,
-    BatchProblem,
     Fault,
     Observation,
+    Problem,
     RemoteStatus,
     Shard,
     ShardState,
@@ -238,7 +238,7 @@ def _refused_at_upload(
         created_at=runtime.now(),
         ended_at=runtime.now(),
         problems=tuple(
-            BatchProblem("invalid_line", message, line=line, fault=Fault.REQUEST)
+            Problem("invalid_line", message, line=line, fault=Fault.REQUEST)
             for line, message in sorted(error.lines.items())
         ),
     )

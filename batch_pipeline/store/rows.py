@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from batch_pipeline.model import (
-    BatchProblem,
     Fault,
     Observation,
     PartitionCounts,
+    Problem,
     Remedy,
     Shard,
     ShardState,
@@ -85,14 +85,14 @@ def observation_of(row: RowMapping, *, prefix: str = "") -> Observation:
     )
 
 
-def _problem(said: Mapping[str, Any]) -> BatchProblem:
+def _problem(said: Mapping[str, Any]) -> Problem:
     """A problem as it was kept; an older ledger's says nothing of whose fault it is."""
     remedy = said.get("remedy")
     sorted_as = {
         "fault": Fault(said.get("fault", Fault.UNKNOWN)),
         "remedy": None if remedy is None else Remedy(remedy),
     }
-    return BatchProblem(**{**said, **sorted_as})
+    return Problem(**{**said, **sorted_as})
 
 
 def batch_record(row: RowMapping) -> BatchRecord:

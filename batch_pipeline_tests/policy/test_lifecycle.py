@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from batch_pipeline.model import (
     TERMINAL,
-    BatchProblem,
     Fault,
     Hold,
     HoldKind,
     Observation,
     PartitionCounts,
     PartitionSummary,
+    Problem,
     Remedy,
     RemoteStatus,
     ShardState,
@@ -44,7 +44,7 @@ NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 LANDED = PartitionCounts(
     job="j", partition="p", requests=10, digest="d", succeeded=10, collected=1, landed=1
 )
-FULL = BatchProblem("full", "Too many.", fault=Fault.PROVIDER, remedy=Remedy.ROOM)
+FULL = Problem("full", "Too many.", fault=Fault.PROVIDER, remedy=Remedy.ROOM)
 BUILT = PartitionCounts(job="j", partition="p", requests=10, digest="d")
 
 
@@ -200,7 +200,7 @@ def test_a_stop_without_effect_is_asked_for_ever_less_often() -> None:
 def test_a_full_queue_is_no_failure_of_the_rows() -> None:
     problem = FULL
     assert verdict(seen(RemoteStatus.FAILED, problems=(problem,)), now=NOW) is Verdict.REQUEUE
-    other = BatchProblem("model_not_found", "no such model", line=1)
+    other = Problem("model_not_found", "no such model", line=1)
     assert not is_out_of_credit(seen(RemoteStatus.FAILED, problems=(problem, other)))
     assert verdict(seen(RemoteStatus.FAILED, problems=(other,)), now=NOW) is Verdict.COLLECT
 
@@ -215,7 +215,7 @@ def test_a_completed_batch_without_its_files_is_looked_at_again(facts: dict[str,
 
 
 def test_a_batch_that_billing_stopped_is_sent_again_once_there_is_credit() -> None:
-    unpaid = BatchProblem("no_money", "Pay.", fault=Fault.ACCOUNT, remedy=Remedy.CREDIT)
+    unpaid = Problem("no_money", "Pay.", fault=Fault.ACCOUNT, remedy=Remedy.CREDIT)
     stopped = seen(RemoteStatus.FAILED, problems=(unpaid,))
     assert is_out_of_credit(stopped)
     assert verdict(stopped, now=NOW) is Verdict.REQUEUE
@@ -223,7 +223,7 @@ def test_a_batch_that_billing_stopped_is_sent_again_once_there_is_credit() -> No
 
 
 def test_a_file_that_the_provider_lost_is_uploaded_anew_a_few_times() -> None:
-    lost = BatchProblem("gone", "No file.", fault=Fault.PROVIDER, remedy=Remedy.UPLOAD)
+    lost = Problem("gone", "No file.", fault=Fault.PROVIDER, remedy=Remedy.UPLOAD)
     batch = seen(RemoteStatus.FAILED, problems=(lost,))
     assert verdict(batch, now=NOW) is Verdict.REQUEUE
     assert [is_lost_for_good(batch, tries=tries) for tries in range(4)] == [
@@ -242,7 +242,7 @@ def test_a_refused_batch_of_which_some_rows_ran_is_collected_and_not_sent_again(
 def test_a_shard_that_an_empty_queue_refuses_again_and_again_is_cut() -> None:
     full = seen(RemoteStatus.FAILED, problems=(FULL,))
     assert [is_too_much(full, tries=tries) for tries in range(4)] == [False, False, True, True]
-    other = replace(full, problems=(BatchProblem("server_error", "Oops"),))
+    other = replace(full, problems=(Problem("server_error", "Oops"),))
     assert not is_too_much(other, tries=9)
 
 

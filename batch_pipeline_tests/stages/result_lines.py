@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_pipeline.model import BatchProblem, Observation, RemoteStatus, Shard
+from batch_pipeline.model import Observation, Problem, RemoteStatus, Shard
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.providers.openai.decode import decode_sql
 from batch_pipeline.spec import RETRIED_BY_DEFAULT
@@ -92,7 +92,7 @@ def make_shard(name: str = "shard1", *, attempt: int = 1, requests: int = 3) -> 
 
 
 def make_observation(
-    status: RemoteStatus = RemoteStatus.COMPLETED, *problems: BatchProblem
+    status: RemoteStatus = RemoteStatus.COMPLETED, *problems: Problem
 ) -> Observation:
     return Observation(
         batch_id="batch_1",

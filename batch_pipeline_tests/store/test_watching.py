@@ -6,10 +6,10 @@ from datetime import datetime
 import pytest
 
 from batch_pipeline.model import (
-    BatchProblem,
     Hold,
     HoldKind,
     PartitionCounts,
+    Problem,
     RemoteStatus,
     ShardState,
 )
@@ -56,7 +56,7 @@ def test_a_look_returns_the_shards_that_moved_and_no_others(ledger: Ledger) -> N
 def test_everything_the_provider_said_is_kept(submitted: Ledger) -> None:
     seen = replace(
         completed(),
-        problems=(BatchProblem("invalid", "line 3 is no JSON", line=3, param="body"),),
+        problems=(Problem("invalid", "line 3 is no JSON", line=3, param="body"),),
         metadata={"intent": "i1"},
         error_file_id="file_err",
     )

@@ -11,7 +11,7 @@ from math import ceil
 import msgspec
 
 from batch_pipeline.errors import Unavailable
-from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus
+from batch_pipeline.model import TERMINAL, Observation, Problem, RemoteStatus
 from batch_pipeline.providers.listing import AnyBatch, first_time, id_of, unix
 from batch_pipeline.providers.mistral.facts import RESULT_HOURS, sorted_problem
 
@@ -88,7 +88,7 @@ def _expiry(created: datetime, metadata: Mapping[str, str]) -> datetime | None:
     return created + timedelta(hours=int(hours)) if re.fullmatch(r"[0-9]{1,4}", hours) else None
 
 
-def _problems(job: Batch) -> tuple[BatchProblem, ...]:
+def _problems(job: Batch) -> tuple[Problem, ...]:
     """Why a job failed. In other statuses the list only sums up rows, which say more themselves."""
     answered = bool(job.output_file or job.error_file or job.succeeded_requests)
     return tuple(

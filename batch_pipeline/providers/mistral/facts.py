@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from batch_pipeline.model import BatchProblem, Fault, Limits, Remedy
+from batch_pipeline.model import Fault, Limits, Problem, Remedy
 from batch_pipeline.providers.capabilities import Capabilities, Fact
 from batch_pipeline.providers.faults import Faults
 from batch_pipeline.providers.mistral.record import CHAT, EMBEDDINGS, MODERATIONS, OCR, RECORD
@@ -138,7 +138,7 @@ _LOST_FILE = r"file\b.{0,80}(not found|could not be (found|read)|does not exist)
 _UNPAID = 402
 
 
-def sorted_problem(message: str, *, answered: bool) -> BatchProblem:
+def sorted_problem(message: str, *, answered: bool) -> Problem:
     """A problem of a whole job.
 
     An unpaid bill sends it again, once paid, only while there is nothing to fetch: what was
@@ -154,4 +154,4 @@ def sorted_problem(message: str, *, answered: bool) -> BatchProblem:
         fault, remedy = Fault.PROVIDER, Remedy.UPLOAD
     elif status == _UNPAID and not answered:
         remedy = Remedy.CREDIT
-    return BatchProblem(code, message, fault=fault, remedy=remedy)
+    return Problem(code, message, fault=fault, remedy=remedy)

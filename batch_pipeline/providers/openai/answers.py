@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from batch_pipeline.model import TERMINAL, BatchProblem, Observation, RemoteStatus
+from batch_pipeline.model import TERMINAL, Observation, Problem, RemoteStatus
 from batch_pipeline.providers.listing import AnyBatch, Page, first_time, unix
 from batch_pipeline.providers.openai.facts import RESULT_DAYS, sorted_problem
 
@@ -97,7 +97,7 @@ def _a_window_before(expires: datetime | None) -> datetime | None:
     return None if expires is None else expires - timedelta(hours=24)
 
 
-def _problems(errors: _Problems | None) -> tuple[BatchProblem, ...]:
+def _problems(errors: _Problems | None) -> tuple[Problem, ...]:
     listed = (errors.data if errors else None) or []
     return tuple(
         sorted_problem(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from batch_pipeline.model import BatchProblem, Fault, Limits, Remedy
+from batch_pipeline.model import Fault, Limits, Problem, Remedy
 from batch_pipeline.providers.capabilities import TOPICS, Capabilities, Fact
 from batch_pipeline.providers.faults import Faults
 from batch_pipeline.providers.openai.record import CHAT, EMBEDDINGS, MODERATIONS, RECORD, RESPONSES
@@ -202,12 +202,12 @@ _TOO_MANY_LINES = "too_many_requests"  # said of a file: as a row's status it wo
 
 def sorted_problem(
     *, code: str | None, message: str, line: int | None, param: str | None
-) -> BatchProblem:
+) -> Problem:
     """A problem of a whole batch with whose fault it is, and how the batch may go again."""
     fault, remedy = _judged((code or "").lower(), message.lower(), line, param)
     of_the_job = code in _EVERY_LINE or (code == "invalid_request" and param in _OF_THE_JOB)
     every_line = of_the_job or fault in {Fault.ACCOUNT, Fault.PROVIDER}
-    return BatchProblem(code, message, line, param, fault, every_line, remedy)
+    return Problem(code, message, line, param, fault, every_line, remedy)
 
 
 def _judged(

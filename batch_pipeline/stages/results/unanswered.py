@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from batch_pipeline.model import BatchProblem, FailureKind, Fault, Observation, RemoteStatus
+from batch_pipeline.model import FailureKind, Fault, Observation, Problem, RemoteStatus
 
 BATCH_FAILED = "batch_failed"
 FILE_CUT = "file_cut"
@@ -92,18 +92,18 @@ def _refused(observation: Observation) -> Absence:
     return Absence(Verdict(FailureKind.CANCELLED, BATCH_FAILED, message), lines)
 
 
-def about_every_line(observation: Observation) -> BatchProblem | None:
+def about_every_line(observation: Observation) -> Problem | None:
     """The problem that every request of the batch has; one that blames them only if all do."""
     every = [problem for problem in observation.problems if problem.is_about_all]
     of_others = (problem for problem in every if problem.fault is not Fault.REQUEST)
     return next(of_others, every[0] if every else None)
 
 
-def _blamed(problem: BatchProblem) -> Verdict:
+def _blamed(problem: Problem) -> Verdict:
     return Verdict(_KINDS[problem.fault], problem.code, problem.message)
 
 
-def _first_of_each_line(problems: Iterable[BatchProblem]) -> dict[int, Verdict]:
+def _first_of_each_line(problems: Iterable[Problem]) -> dict[int, Verdict]:
     lines: dict[int, Verdict] = {}
     for problem in problems:
         if problem.line is not None:

@@ -16,7 +16,7 @@ from batch_pipeline.errors import (
     Throttled,
     TooLarge,
 )
-from batch_pipeline.model import BatchProblem, Fault, Observation, RemoteStatus
+from batch_pipeline.model import Fault, Observation, Problem, RemoteStatus
 from batch_pipeline.providers.failed_calls import cut_short
 from batch_pipeline.providers.openai.answers import Batch, observation
 from batch_pipeline_tests.providers.factories import (
@@ -89,8 +89,8 @@ def test_problems_keep_their_line_and_survive_missing_parts() -> None:
         {"code": None, "message": None, "param": None, "line": None},
     ]
     assert _observe(errors={"object": "list", "data": listed}).problems == (
-        BatchProblem("invalid_url", "No.", 3, "url", Fault.REQUEST, every_line=True),
-        BatchProblem(code=None, message="(no message)"),
+        Problem("invalid_url", "No.", 3, "url", Fault.REQUEST, every_line=True),
+        Problem(code=None, message="(no message)"),
     )
     assert _observe(errors={"object": "list", "data": None}).problems == ()
 

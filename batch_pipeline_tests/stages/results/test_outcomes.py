@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_pipeline.model import BatchProblem, Fault, RemoteStatus
+from batch_pipeline.model import Fault, Problem, RemoteStatus
 from batch_pipeline.stages.results import outcomes
 from batch_pipeline.stages.results.oddities import Oddities, oddities_of
 from batch_pipeline.stages.schemas import OUTCOMES
@@ -168,8 +168,8 @@ def test_without_any_file_or_look_every_request_is_missing(back: Returned) -> No
     assert back.decode(ids(2)).by_failure == {"missing": 2}
 
 
-def _of_line(line: int, code: str, message: str) -> BatchProblem:
-    return BatchProblem(code, message, line=line, fault=Fault.REQUEST)
+def _of_line(line: int, code: str, message: str) -> Problem:
+    return Problem(code, message, line=line, fault=Fault.REQUEST)
 
 
 def test_the_lines_a_refused_batch_names_are_rejected_and_the_others_go_free(
@@ -203,20 +203,20 @@ def test_the_lines_a_refused_batch_names_are_rejected_and_the_others_go_free(
 def test_whose_fault_the_problem_of_a_whole_batch_is_decides_what_every_row_becomes(
     back: Returned, fault: Fault, kind: str, line: int | None
 ) -> None:
-    problem = BatchProblem("new", "m", line=line, fault=fault, every_line=True)
+    problem = Problem("new", "m", line=line, fault=fault, every_line=True)
     back.decode(ids(2), observation=make_observation(RemoteStatus.FAILED, problem))
     said = {(row["failure"], row["error_code"], row["error_message"]) for row in back.rows()}
     assert said == {(kind, "new", "m")}
 
 
 def test_requests_are_blamed_only_when_every_problem_is_theirs(back: Returned) -> None:
-    theirs, other = (BatchProblem(f.value, "m", fault=f) for f in (Fault.REQUEST, Fault.PROVIDER))
+    theirs, other = (Problem(f.value, "m", fault=f) for f in (Fault.REQUEST, Fault.PROVIDER))
     back.decode(ids(1), observation=make_observation(RemoteStatus.FAILED, theirs, other))
     assert (back.rows()[0]["failure"], back.rows()[0]["error_code"]) == ("cancelled", "provider")
 
 
 def test_a_line_counts_more_than_the_blame_of_a_failed_batch(back: Returned) -> None:
-    named = BatchProblem("invalid_json_line", "not JSON", line=1)
+    named = Problem("invalid_json_line", "not JSON", line=1)
     back.decode(
         ids(3),
         [answer("row-0", "zero")],
@@ -231,14 +231,14 @@ def test_a_line_counts_more_than_the_blame_of_a_failed_batch(back: Returned) -> 
 def test_a_failed_batch_that_ran_in_part_says_nothing_against_the_rest(
     back: Returned, file: str, kind: str
 ) -> None:
-    failed = make_observation(RemoteStatus.FAILED, BatchProblem("new", "m", fault=Fault.REQUEST))
+    failed = make_observation(RemoteStatus.FAILED, Problem("new", "m", fault=Fault.REQUEST))
     back.decode(ids(2), [answer("row-0")], observation=replace(failed, output_file_id=file))
     assert kinds(back) == {"row-0": None, "row-1": kind}
     assert back.rows()[1]["error_message"] == "m"
 
 
 def test_problems_of_a_completed_batch_are_of_the_lines_they_name(back: Returned) -> None:
-    problems = (_of_line(2, "http_400", "bad"), BatchProblem(None, "2 rows failed"))
+    problems = (_of_line(2, "http_400", "bad"), Problem(None, "2 rows failed"))
     back.decode(ids(3), [answer("row-0")], observation=make_observation(COMPLETED, *problems))
     assert kinds(back) == {"row-0": None, "row-1": "rejected", "row-2": "missing"}
 
