@@ -24,7 +24,7 @@ _DECODED = [
 _SALVAGED = pa.schema(
     [
         *(("position", pa.int64()), ("id", pa.string())),
-        *(("raw", pa.string()), ("unreadable", pa.bool_())),
+        *(("raw", pa.string()), ("unreadable", pa.bool_()), ("too_long", pa.string())),
     ]
 )
 _SALVAGE = re.compile(rb'"custom_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
@@ -80,21 +80,25 @@ def salvage(con: duckdb.DuckDBPyConnection, files: Files) -> int:
     """
     con.execute("""
         CREATE OR REPLACE TEMP TABLE salvaged
-            (position BIGINT, id VARCHAR, raw VARCHAR, unreadable BOOLEAN)
+            (position BIGINT, id VARCHAR, raw VARCHAR, unreadable BOOLEAN, too_long VARCHAR)
         """)
     odd, more = "failure IN ('unreadable', 'empty')", ", custom_id, failure = 'unreadable'"
     kept = con.execute(_positions(odd, more)).fetchall()
     for start in range(0, len(kept), _AT_ONCE):
         some = kept[start : start + _AT_ONCE]
-        found = lines.bytes_at(files, [position for position, *_ in some])
+        found = list(lines.bytes_at(files, [position for position, *_ in some]))
+        whys = [
+            long_lines.too_long(files, at, line) for (at, *_), line in zip(some, found, strict=True)
+        ]
         rows = [
             {
                 "position": position,
                 "id": known or _shown_id(line),
-                "raw": long_lines.cut(files, position, line) or _text(line),
+                "raw": _text(line) if why is None else long_lines.kept(why, line),
                 "unreadable": unreadable,
+                "too_long": why,
             }
-            for (position, known, unreadable), line in zip(some, found, strict=True)
+            for (position, known, unreadable), line, why in zip(some, found, whys, strict=True)
             if line.strip()
         ]
         table = pa.Table.from_pylist(rows, schema=_SALVAGED)

@@ -17,8 +17,6 @@ from batch_pipeline.stages.results.lines import LONG, Files
 _SHARE = 8  # of the memory that DuckDB may take, for one line
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _KEPT = 1 << 16
-TOO_LONG = "The result line is too long to be read"
-BEGINS = " It begins: "
 
 
 def decode_long(con: duckdb.DuckDBPyConnection, decoding: str, files: Files) -> None:
@@ -70,18 +68,23 @@ def longest(con: duckdb.DuckDBPyConnection) -> int:
     return max(LONG, memory // _SHARE)
 
 
-def cut(files: Files, position: int, head: bytes) -> str | None:
-    """What to keep of a long line in the table, beside why; None for one that is not long."""
+def too_long(files: Files, position: int, head: bytes) -> str | None:
+    """Why a line that begins so was not read, where it is too long; None for one that is not."""
     if len(head) < LONG:
         return None
     [size] = lines.sizes_at(files, [position])
     if size <= LONG:
         return None
     return (
-        f"{TOO_LONG} with the memory that is set: a line of {size:,} bytes. It is whole in the "
-        "file of raw/. Raise BATCH_PIPELINE_MEMORY to 16 times that or more, then run "
-        f"`batch-pipeline reparse`.{BEGINS}{head[:_KEPT].decode('utf-8', 'replace')}"
+        f"The result line is too long to be read with the memory that is set: a line of {size:,} "
+        "bytes. It is whole in the file of raw/. Raise BATCH_PIPELINE_MEMORY to 16 times that or "
+        "more, then run `batch-pipeline reparse`."
     )
+
+
+def kept(why: str, head: bytes) -> str:
+    """What stands in the table for a line that is too long: why, and how it begins."""
+    return f"{why} It begins: {head[:_KEPT].decode('utf-8', 'replace')}"
 
 
 def _long(con: duckdb.DuckDBPyConnection, files: Files) -> list[tuple[int, int]]:

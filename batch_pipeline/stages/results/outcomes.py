@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from batch_pipeline.model import FailureKind, Observation, Shard, Usage
 from batch_pipeline.prices.sql import UNKNOWN_USAGE
-from batch_pipeline.stages.results import lines, long_lines, validate
+from batch_pipeline.stages.results import lines, validate
 from batch_pipeline.stages.results.bounded_tables import regrouped, rows_within, write_groups
 from batch_pipeline.stages.results.decode import decode, salvage
 from batch_pipeline.stages.results.lines import Files
@@ -40,7 +40,6 @@ _ANSWERED = "(failure IS NULL OR failure IN ('truncated', 'refused', 'invalid', 
 
 
 # The line of an id decides; without one the batch's own list of problems, then its status.
-_IS_LONG = f"starts_with(s.raw, {literal(long_lines.TOO_LONG)})"
 
 
 def _decided(name: str, *first: str) -> str:
@@ -53,10 +52,12 @@ _KNOWN_HERE = {
     "model": "coalesce(d.model, f.model)",
     "status": "CASE WHEN d.status = 'succeeded' THEN d.status ELSE 'failed' END",
     "failure": _decided("failure"),
-    "error_code": _decided("error_code", f"WHEN {_IS_LONG} THEN {literal(LINE_TOO_LONG)}"),
+    "error_code": _decided(
+        "error_code", f"WHEN s.too_long IS NOT NULL THEN {literal(LINE_TOO_LONG)}"
+    ),
     "error_message": _decided(
         "error_message",
-        f"WHEN {_IS_LONG} THEN split_part(s.raw, {literal(long_lines.BEGINS)}, 1)",
+        "WHEN s.too_long IS NOT NULL THEN s.too_long",
         "WHEN s.unreadable THEN 'The result line cannot be read; see raw.'",
     ),
     "raw": "s.raw",

@@ -51,6 +51,17 @@ def test_a_line_that_no_memory_takes_is_unreadable_and_says_what_to_do(tmp_path:
     assert (landed.failed, landed.retryable) == (1, 0)  # it is paid for, and ours to read
 
 
+def test_a_line_that_only_says_it_is_too_long_is_unreadable_and_goes_again(tmp_path: Path) -> None:
+    back = Returned(tmp_path)
+    line = b'The result line is too long to be read It begins: "custom_id":"row-1"'
+    assert back.decode(ids(2), [answer("row-0"), line]).odd.unreadable_lines == 1
+    row = back.rows()[1]
+    assert (row["failure"], row["error_code"], row["raw"]) == ("unreadable", None, line.decode())
+    assert row["error_message"] == "The result line cannot be read; see raw."
+    back.ask(ids(2))
+    assert back.land().retryable == 1
+
+
 def test_a_long_line_of_nobody_is_kept_byte_for_byte(tmp_path: Path) -> None:
     back = Returned(tmp_path)
     stranger = answer("stranger", "x" * (6 * MEGABYTE))
