@@ -30,7 +30,7 @@ from batch_pipeline_tests.example_promises import (
     example,
     tickets,
 )
-from batch_pipeline_tests.world import KEY, World, three_providers
+from batch_pipeline_tests.world import KEY, World, every_provider
 from examples.data import make
 
 TRIO = ("same_job_openai", "same_job_anthropic", "same_job_mistral")
@@ -51,7 +51,7 @@ def world(sim: Simulator, tmp_path: Path) -> World:
     settings = Settings(
         store=str(tmp_path / "store"), poll_seconds=10, settle_seconds=30, services=str(services)
     )
-    env = {**three_providers(sim), "GATEWAY_API_KEY": KEY}
+    env = {**every_provider(sim), "GATEWAY_API_KEY": KEY}
     return World(tmp_path, sim, settings, env, at=datetime.fromtimestamp(sim.now, UTC))
 
 

@@ -166,16 +166,9 @@ class World:
         return set(self.sim.submissions().values())
 
 
-def three_providers(sim: Simulator) -> dict[str, str]:
-    """The environment in which *sim* stands in for every provider."""
-    return {
-        "OPENAI_API_KEY": KEY,
-        "OPENAI_BASE_URL": sim.openai_url,
-        "ANTHROPIC_API_KEY": KEY,
-        "ANTHROPIC_BASE_URL": sim.anthropic_url,
-        "MISTRAL_API_KEY": KEY,
-        "MISTRAL_BASE_URL": sim.mistral_url,
-    }
+def every_provider(sim: Simulator) -> dict[str, str]:
+    """The environment in which *sim* stands in for every provider, with a key to look for."""
+    return {name: KEY if name.endswith("_KEY") else said for name, said in sim.env.items()}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -210,7 +203,7 @@ def live(folder: Path, *, faults: object = None, per_day: int = 5) -> Iterator[L
     """A world of one day in which a batch takes a fifth of a second."""
     with Simulator(speed=1, faults=faults, pace=Pace(seconds_to_complete=0.2)) as sim:
         settings = Settings(store=str(folder / "store"), poll_seconds=0.15, settle_seconds=0.1)
-        env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": sim.openai_url}
+        env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": sim.urls["openai"]}
         world = LiveWorld(folder, sim, settings, env)
         world.write_rows({DAYS[0]: rows(per_day)})
         yield world
@@ -228,7 +221,7 @@ def made(
     """A world with *per_day* rows on each day and a simulator whose time stands still."""
     with Simulator(speed=0, faults=faults, limits=limits, pace=Pace(seconds_to_complete=5)) as sim:
         settings = Settings(store=str(folder / "store"), poll_seconds=10, settle_seconds=30)
-        env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": sim.openai_url}
+        env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": sim.urls["openai"]}
         world = World(folder, sim, settings, env, at=datetime.fromtimestamp(sim.now, UTC))
         world.write_rows({day: rows(per_day) for day in days})
         yield world

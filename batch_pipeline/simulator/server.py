@@ -99,29 +99,17 @@ class Simulator:
         return self._url
 
     @property
-    def openai_url(self) -> str:
-        """The base_url for OpenAI's SDK."""
-        return f"{self.url}{OPENAI.path}"
-
-    @property
-    def anthropic_url(self) -> str:
-        """The base_url for Anthropic's SDK."""
-        return f"{self.url}{ANTHROPIC.path}"
-
-    @property
-    def mistral_url(self) -> str:
-        """The server_url for Mistral's SDK."""
-        return f"{self.url}{MISTRAL.path}"
+    def urls(self) -> dict[str, str]:
+        """The address that each provider's SDK is given, by the provider's name."""
+        return {one.name: f"{self.url}{one.path}" for one in PROVIDERS}
 
     @property
     def env(self) -> dict[str, str]:
         """The environment in which it stands in for every provider."""
-        urls = {"OPENAI": self.openai_url, "ANTHROPIC": self.anthropic_url}
-        urls["MISTRAL"] = self.mistral_url
-        return {
-            **{f"{name}_BASE_URL": url for name, url in urls.items()},
-            **{f"{name}_API_KEY": "sk-simulated" for name in urls},
-        }
+        said: dict[str, str] = {}
+        for name, url in self.urls.items():
+            said |= {f"{name.upper()}_BASE_URL": url, f"{name.upper()}_API_KEY": "sk-simulated"}
+        return said
 
     @property
     def now(self) -> float:

@@ -40,6 +40,12 @@ class Case:
     deletes_batches: bool = True
     rows: Mapping[str, str] = field(default_factory=dict)
     """Row faults of the simulator that end otherwise here than elsewhere."""
+    base: str = ""  # what its SDK's address has behind the server's
+    listing: str = ""  # where that SDK lists batches
+    says_list: bool = True  # a page of a list says that it is one
+    counts_pages: bool = False  # instead of naming the last item of the page before
+    has_dashboard: bool = False
+    sizes: tuple[str, ...] = ()  # the simulator's limits on the bytes of one batch
 
     @property
     def endpoint(self) -> str:
@@ -60,6 +66,10 @@ class Case:
     def url_variable(self) -> str:
         """Where its address is."""
         return f"{self.provider.upper()}_BASE_URL"
+
+    def address(self, root: str) -> str:
+        """What its SDK is given to ask a server."""
+        return f"{root}{self.base}"
 
     @property
     def codec(self) -> Codec:
@@ -98,6 +108,10 @@ CASES = (
         provider="openai",
         account=("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
         deletes_batches=False,
+        has_dashboard=True,
+        base="/v1",
+        listing="/v1/batches",
+        sizes=("max_file_bytes",),
         models={
             "/v1/chat/completions": "gpt-4.1-nano",
             "/v1/responses": "gpt-4.1-nano",
@@ -118,6 +132,9 @@ CASES = (
         sdk={"/v1/messages": TypeAdapter(ClaudeRequest)},
         uploads=False,
         names_batches=False,
+        listing="/v1/messages/batches",
+        says_list=False,
+        sizes=("anthropic_max_body_bytes",),
         around="params",
         untyped=frozenset({"temperature", "top_p"}),
         with_feature={
@@ -131,6 +148,9 @@ CASES = (
     ),
     Case(
         provider="mistral",
+        listing="/v1/batch/jobs",
+        counts_pages=True,
+        sizes=("mistral_max_file_bytes",),
         models={
             "/v1/chat/completions": "mistral-small-latest",
             "/v1/embeddings": "mistral-embed",

@@ -21,7 +21,7 @@ from batch_pipeline.simulator.records import LogEntry
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline.spec import BatchJob
 from batch_pipeline_tests.contract.cases import Case
-from batch_pipeline_tests.world import KEY, three_providers
+from batch_pipeline_tests.world import KEY, every_provider
 
 HOUR = 3600.0
 CON = duckdb.connect(config={"memory_limit": "256MB", "threads": 1})
@@ -54,15 +54,15 @@ class ClientRunner:
         """Another client; *env* goes over the simulator's."""
         note = self.waits.append
         patience = Patience(tries=tries, answer=answer, sleep=note, spread=lambda: 0.0)
-        said = {**three_providers(self.sim), **(env or {})}
+        said = {**every_provider(self.sim), **(env or {})}
         client = Registry().client(self.case.provider, said, patience=patience)
         self._made.append(client)
         return client
 
     def at(self, url: str, *, tries: int = 1, answer: float = 60.0, key: str = KEY) -> Client:
         """A client that is not patient, at another address."""
-        base = url.removesuffix("/v1") if self.case.provider == "mistral" else url
-        env = {self.case.key_variable: key, self.case.url_variable: base}
+        address = self.case.address(url.removesuffix("/v1"))
+        env = {self.case.key_variable: key, self.case.url_variable: address}
         return self.client_of(env, tries=tries, answer=answer)
 
     def close(self) -> None:

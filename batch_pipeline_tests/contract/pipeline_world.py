@@ -16,7 +16,7 @@ from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.server import Simulator
 from batch_pipeline_tests.contract.cases import CASES, Case
 from batch_pipeline_tests.contract.client_runner import HOUR
-from batch_pipeline_tests.world import DAYS, World, rows, three_providers
+from batch_pipeline_tests.world import DAYS, World, every_provider, rows
 
 ALL = "all"
 
@@ -87,7 +87,7 @@ def placed(case: Case, sim: Simulator, folder: Path, *, count: int = 5) -> Place
         folder,
         sim,
         settings,
-        three_providers(sim),
+        every_provider(sim),
         at=datetime.fromtimestamp(sim.now, UTC),
         case=case,
         began=len(sim.log()),

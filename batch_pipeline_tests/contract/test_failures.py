@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from batch_pipeline.model import ShardState
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.simulator.limits import Limits, Pace
 from batch_pipeline.simulator.server import Simulator
-from batch_pipeline_tests.contract.cases import Case
+from batch_pipeline_tests.contract.cases import CASES, Case
 from batch_pipeline_tests.contract.pipeline_world import ALL, Place, placed
 from batch_pipeline_tests.world import DAYS, KEY, SCHEMA, rows
 
@@ -99,7 +100,8 @@ def test_what_stops_the_sending_leaves_every_row_to_be_sent_once(place: Place) -
 
 @pytest.fixture(scope="module")
 def narrow_sim() -> Iterator[Simulator]:
-    limits = Limits(max_file_bytes=1000, anthropic_max_body_bytes=1000, mistral_max_file_bytes=1000)
+    small: dict[str, Any] = {limit: 1000 for case in CASES for limit in case.sizes}
+    limits = Limits(**small)
     with Simulator(speed=0, pace=Pace(seconds_to_complete=5), limits=limits) as one:
         yield one
 

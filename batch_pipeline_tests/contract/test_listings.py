@@ -15,18 +15,13 @@ from batch_pipeline_tests.contract.test_calls import told
 from batch_pipeline_tests.providers.fixed_answers import answering
 from batch_pipeline_tests.providers.recording import recording
 
-PATHS = {
-    "openai": "/v1/batches",
-    "anthropic": "/v1/messages/batches",
-    "mistral": "/v1/batch/jobs",
-}
 NOTHING = Known()
 
 
 def page_of(runner: ClientRunner, *items: object, more: bool = False) -> bytes:
     """A page of a list as the provider writes it, with these objects on it."""
     whole = {"object": "list", "data": list(items), "has_more": more, "total": len(items)}
-    if runner.case.provider == "anthropic":
+    if not runner.case.says_list:
         del whole["object"]
     return json.dumps(whole).encode()
 
@@ -41,8 +36,8 @@ def batch_of(runner: ClientRunner, **changes: object) -> dict[str, Any]:
 def listed(runner: ClientRunner, *pages: bytes) -> tuple[list[str], list[bytes]]:
     """The ids in a list of these pages, and what of it could not be read."""
     odd: list[bytes] = []
-    with recording({f"GET {PATHS[runner.case.provider]}": pages}) as (url, _):
-        client = runner.at(f"{url}/v1" if runner.case.provider == "openai" else url)
+    with recording({f"GET {runner.case.listing}": pages}) as (url, _):
+        client = runner.at(url)
         seen = [one.batch_id for one in client.observe(since=runner.since, odd=odd.append)]
         client.close()
     return seen, odd
@@ -55,7 +50,7 @@ def test_odd_batches_of_strangers_are_passed_over_with_a_count(runner: ClientRun
     seen = {one.batch_id for one in runner.client.observe(since=runner.since, odd=odd.append)}
     assert made.batch_id in seen
     assert len(odd) == 2
-    if runner.case.provider != "anthropic":
+    if runner.case.names_batches:
         found = runner.client.find(runner.shard(), since=runner.since, known=NOTHING)
         assert found is not None
         assert found.batch_id == made.batch_id
@@ -123,7 +118,7 @@ def test_a_batch_of_odd_fields_is_read_as_far_as_it_can_be(
 
 
 def test_a_list_goes_on_past_odd_batches_at_the_end_of_a_page(runner: ClientRunner) -> None:
-    if runner.case.provider == "mistral":  # it counts pages: nothing is named to go on from
+    if runner.case.counts_pages:  # nothing is named to go on from
         pytest.skip("no cursor")
     first, second = batch_of(runner), batch_of(runner)
     pages = (page_of(runner, first, None, more=True), page_of(runner, second))
@@ -164,7 +159,7 @@ def test_a_redirect_is_an_error_that_says_where_to_and_is_never_followed(
         lambda client: client.upload(runner.lines(), name="s-1"),
         lambda client: client.create(runner.shard(), runner.lines(), file_id=some),
     ]
-    if runner.case.provider == "anthropic":
+    if not runner.case.uploads:
         del calls[5]  # takes the lines with the create
     with recording({}) as (stranger, heard):
         moved = {"Location": f"{stranger.replace('://', '://user:secret@')}/there?key=1"}

@@ -93,10 +93,9 @@ def test_sixty_megabytes_go_up_and_down_in_a_few(case: Case, tmp_path: Path) -> 
         for _ in range(_MEGABYTES):
             large.write(_PIECE)
     with _bulk() as url:
-        base = url if case.provider == "mistral" else f"{url}/v1"
         run = subprocess.run(  # noqa: S603 - our own interpreter on our own text
             [sys.executable, "-c", _PROGRAM, str(tmp_path), case.provider],
-            env={**os.environ, case.key_variable: KEY, case.url_variable: base},
+            env={**os.environ, case.key_variable: KEY, case.url_variable: case.address(url)},
             capture_output=True,
             text=True,
             check=True,

@@ -124,7 +124,7 @@ def test_a_list_that_does_not_go_on_is_an_error_and_no_false_none(
 ) -> None:
     runner.client.retrieve(runner.send().batch_id)
     batches = [json.loads(told(runner))] if full else []
-    if runner.case.provider == "mistral":  # it counts pages, and tells how many there are
+    if runner.case.counts_pages:  # and tells how many there are
         batches *= 100
     page = {"data": batches, "has_more": True, "total": 250, "last_id": None}
     with answering(json.dumps(page).encode()) as url:

@@ -10,7 +10,7 @@ from batch_pipeline.model import Missed, ShardState
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
-from batch_pipeline_tests.world import DAYS, World, three_providers
+from batch_pipeline_tests.world import DAYS, World, every_provider
 
 DAY = DAYS[0]
 HOUR = 3600
@@ -24,7 +24,7 @@ each_provider = pytest.mark.parametrize("provider", list(TARGETS))
 
 
 def of(world: World, provider: str) -> BatchJob:
-    world.env |= three_providers(world.sim)
+    world.env |= every_provider(world.sim)
     return world.job(targets=[TARGETS[provider]])
 
 

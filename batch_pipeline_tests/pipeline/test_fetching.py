@@ -18,7 +18,7 @@ from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline_tests.pipeline.conftest import DAY
 from batch_pipeline_tests.providers.recording import recording
-from batch_pipeline_tests.world import World, rows, three_providers
+from batch_pipeline_tests.world import World, every_provider, rows
 
 TARGETS = {
     "openai": {"provider": "openai", "model": "gpt-4.1-nano"},
@@ -33,7 +33,7 @@ SHORT: Mapping[str, Any] = {"do": "shorten", "operation": "content", "lines": 3}
 @pytest.fixture(params=TARGETS)
 def job(request: pytest.FixtureRequest, world: World) -> BatchJob:
     """The same job at each provider."""
-    world.env.update(three_providers(world.sim))
+    world.env.update(every_provider(world.sim))
     return world.job(targets=[TARGETS[request.param]])
 
 

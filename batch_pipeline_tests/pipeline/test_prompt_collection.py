@@ -7,14 +7,14 @@ from datetime import timedelta
 from batch_pipeline.cli.terminal import notes
 from batch_pipeline.orchestration.progress import standing
 from batch_pipeline.policy.lifecycle import Step
-from batch_pipeline_tests.world import DAYS, World, three_providers
+from batch_pipeline_tests.world import DAYS, World, every_provider
 
 DAY = DAYS[0]
 MISTRAL = {"provider": "mistral", "model": "mistral-small-latest"}
 
 
 def test_the_watch_says_how_long_mistrals_answers_can_still_be_fetched(world: World) -> None:
-    world.env |= three_providers(world.sim)
+    world.env |= every_provider(world.sim)
     job = world.job(targets=[MISTRAL])
     world.send(job)
     world.wait(60)

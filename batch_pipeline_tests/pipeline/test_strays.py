@@ -34,7 +34,7 @@ def nameless(request: pytest.FixtureRequest, world: World) -> BatchJob:
         return of(world, "anthropic")
     service = {
         "provider": "openai",
-        "base_url": world.sim.openai_url,
+        "base_url": world.sim.urls["openai"],
         "key_variable": "GATEWAY_API_KEY",
         "max_requests": 1000,
         "max_bytes": 1_000_000,

@@ -24,4 +24,4 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def client(sim: Simulator, waits: list[float]) -> OpenAIClient:
-    return make_client(sim.openai_url, waits=waits)
+    return make_client(sim.urls["openai"], waits=waits)

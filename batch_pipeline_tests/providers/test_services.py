@@ -188,7 +188,7 @@ def test_azure_names_endpoints_its_own_way() -> None:
 
 
 def test_a_shard_goes_through_a_service_and_comes_back(sim: Simulator, tmp_path: Path) -> None:
-    registry = Registry({"gateway": make_service(base_url=sim.openai_url)})
+    registry = Registry({"gateway": make_service(base_url=sim.urls["openai"])})
     client = registry.client("gateway", KEY, patience=make_patience(tries=1))
     made = send(client, tmp_path, rows=3)
     sim.advance(60)
@@ -204,11 +204,11 @@ def test_a_shard_goes_through_a_service_and_comes_back(sim: Simulator, tmp_path:
 def test_errors_are_named_by_the_service_and_its_key_by_its_variable(sim: Simulator) -> None:
     with pytest.raises(Unauthorized, match=r"^gateway: GATEWAY_API_KEY is not set or empty"):
         OpenAIClient.of_service("gateway", make_service(), {"OPENAI_API_KEY": "sk-0123456789"})
-    client = make_client(sim.openai_url)
+    client = make_client(sim.urls["openai"])
     with pytest.raises(NotFound, match=r"^gateway: look at batch batch_9 failed"):
         client.retrieve("batch_9")
     wrong = {"GATEWAY_API_KEY": "gw-invalid-0123"}
-    service = make_service(base_url=sim.openai_url)
+    service = make_service(base_url=sim.urls["openai"])
     with pytest.raises(Unauthorized, match="Check GATEWAY_API_KEY, and base_url of 'gateway'"):
         OpenAIClient.of_service("gateway", service, wrong).retrieve("batch_9")
 

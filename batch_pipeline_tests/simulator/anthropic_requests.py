@@ -59,7 +59,7 @@ def client_of(sim: Simulator, key: str = "sk-test", version: str | None = None) 
     """Anthropic's client, without retries."""
     headers = {} if version is None else {"anthropic-version": version}
     return Anthropic(
-        base_url=sim.anthropic_url, api_key=key, max_retries=0, default_headers=headers
+        base_url=sim.urls["anthropic"], api_key=key, max_retries=0, default_headers=headers
     )
 
 

@@ -64,4 +64,4 @@ def mistral(sim: Simulator) -> Iterator[Mistral]:
 
 def client_of(sim: Simulator, key: str = "sk-test") -> OpenAI:
     """OpenAI's client, without retries."""
-    return OpenAI(base_url=sim.openai_url, api_key=key, max_retries=0)
+    return OpenAI(base_url=sim.urls["openai"], api_key=key, max_retries=0)

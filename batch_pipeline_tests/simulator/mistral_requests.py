@@ -25,7 +25,7 @@ def client_of(sim: Simulator, key: str = "key-test") -> Iterator[Mistral]:
     """Mistral's client; it does not retry. With its own HTTP it reads certificates each time."""
     with httpx2.Client(verify=False) as http:
         yield Mistral(
-            api_key=key, server_url=sim.mistral_url, client=http, async_client=_NEVER_USED
+            api_key=key, server_url=sim.urls["mistral"], client=http, async_client=_NEVER_USED
         )
 
 
@@ -159,7 +159,7 @@ def counts(job: BatchJob) -> tuple[int, int, int, int]:
 def post(sim: Simulator, body: object, key: str = "key") -> httpx2.Response:
     """Create a job with a body that the SDK would not send."""
     return httpx2.post(
-        f"{sim.mistral_url}/v1/batch/jobs",
+        f"{sim.urls['mistral']}/v1/batch/jobs",
         content=body if isinstance(body, bytes) else json.dumps(body),
         headers={"authorization": f"Bearer {key}"},
     )

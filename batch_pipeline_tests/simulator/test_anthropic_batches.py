@@ -92,7 +92,7 @@ def test_results_are_a_jsonl_attachment_at_an_absolute_address(
 ) -> None:
     batch = run(sim, claude, make_requests(1)).batch
     path = f"/v1/messages/batches/{batch.id}/results"
-    assert batch.results_url == sim.anthropic_url + path
+    assert batch.results_url == sim.urls["anthropic"] + path
     with claude.messages.batches.with_streaming_response.results(batch.id) as response:
         assert response.headers["content-type"] == "application/x-jsonl"
         assert response.headers["content-disposition"].startswith("attachment")

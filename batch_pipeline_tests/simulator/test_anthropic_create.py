@@ -26,7 +26,7 @@ NO_JSON = "The request body is not valid JSON: "
 @pytest.fixture
 def raw(shared: Simulator) -> Iterator[httpx2.Client]:
     headers = {"x-api-key": "sk-test", "anthropic-version": OLD_VERSION}
-    with httpx2.Client(base_url=shared.anthropic_url, headers=headers) as client:
+    with httpx2.Client(base_url=shared.urls["anthropic"], headers=headers) as client:
         yield client
 
 
@@ -109,7 +109,7 @@ def test_a_body_may_be_written_with_line_breaks(sim: Simulator, claude: Anthropi
         b'"Hi"}]}}\n]\n}\n'
     )
     answer = httpx2.post(
-        f"{sim.anthropic_url}/v1/messages/batches",
+        f"{sim.urls['anthropic']}/v1/messages/batches",
         content=pretty,
         headers={"x-api-key": "k", "anthropic-version": OLD_VERSION},
     )
@@ -189,7 +189,7 @@ def test_calls_per_minute_are_limited() -> None:
 def test_a_key_comes_in_either_header_and_x_api_key_goes_first(
     shared: Simulator, headers: dict[str, str], status: int
 ) -> None:
-    url = f"{shared.anthropic_url}/v1/messages/batches"
+    url = f"{shared.urls['anthropic']}/v1/messages/batches"
     answer = httpx2.get(url, headers={**headers, "anthropic-version": OLD_VERSION})
     assert answer.status_code == status
     if status == 401:
@@ -214,7 +214,7 @@ def test_a_wrong_key_is_said_in_anthropics_shape(shared: Simulator) -> None:
 )
 def test_a_call_names_a_version(shared: Simulator, version: str | None, message: str) -> None:
     headers = {"x-api-key": "k"} | ({"anthropic-version": version} if version else {})
-    answer = httpx2.get(f"{shared.anthropic_url}/v1/messages/batches", headers=headers)
+    answer = httpx2.get(f"{shared.urls['anthropic']}/v1/messages/batches", headers=headers)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == message
 

@@ -239,7 +239,7 @@ def test_a_form_is_checked_field_by_field(
     shared: Simulator, form: dict[str, str], files: dict[str, tuple[str, bytes]] | None
 ) -> None:
     answer = httpx2.post(
-        f"{shared.mistral_url}/v1/files",
+        f"{shared.urls['mistral']}/v1/files",
         data=form,
         files=files or {"other": ("a", b"")},
         headers={"authorization": "Bearer key"},
@@ -266,7 +266,7 @@ def test_files_are_listed_in_pages_newest_first(sim: Simulator, mistral: Mistral
 @pytest.mark.parametrize("query", ["page=-1", "page=x", "page_size=0", "page_size=101"])
 def test_a_page_that_cannot_be_is_refused(shared: Simulator, query: str) -> None:
     for path in ("files", "batch/jobs"):
-        url = f"{shared.mistral_url}/v1/{path}?{query}"
+        url = f"{shared.urls['mistral']}/v1/{path}?{query}"
         assert httpx2.get(url, headers={"authorization": "Bearer key"}).status_code == 422
 
 
@@ -323,7 +323,9 @@ def test_a_bad_key_is_refused_but_an_id_that_is_no_uuid_before_that(shared: Simu
 
 
 def test_every_answer_is_marked_and_correlated(shared: Simulator) -> None:
-    answer = httpx2.get(f"{shared.mistral_url}/v1/nowhere", headers={"authorization": "Bearer k"})
+    answer = httpx2.get(
+        f"{shared.urls['mistral']}/v1/nowhere", headers={"authorization": "Bearer k"}
+    )
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
     assert uuid.UUID(answer.headers["mistral-correlation-id"])
     assert answer.headers["x-simulated"]

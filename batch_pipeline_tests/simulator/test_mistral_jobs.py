@@ -200,7 +200,7 @@ def test_metadata_does_not_filter(sim: Simulator, mistral: Mistral) -> None:
     "query", ["status=DONE", "order_by=name", "created_after=noon", "created_by_me=perhaps"]
 )
 def test_a_filter_that_cannot_be_is_refused(shared: Simulator, query: str) -> None:
-    url = f"{shared.mistral_url}/v1/batch/jobs?{query}"
+    url = f"{shared.urls['mistral']}/v1/batch/jobs?{query}"
     assert httpx2.get(url, headers={"authorization": "Bearer key"}).status_code == 422
 
 

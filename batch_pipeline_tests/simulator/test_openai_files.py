@@ -76,7 +76,7 @@ def test_any_form_with_a_file_and_a_purpose_is_an_upload(
     sim: Simulator, client: OpenAI, parts: list[bytes]
 ) -> None:
     answer = httpx2.post(
-        f"{sim.openai_url}/files",
+        f"{sim.urls['openai']}/files",
         content=_form(*parts),
         headers={
             "authorization": "Bearer sk-test",
@@ -98,7 +98,7 @@ def test_any_form_with_a_file_and_a_purpose_is_an_upload(
 def test_a_part_without_a_filename_may_be_large(shared: Simulator) -> None:
     large = _LINES * 10_000
     answer = httpx2.post(
-        f"{shared.openai_url}/files",
+        f"{shared.urls['openai']}/files",
         content=_form(_PURPOSE, _FILE + b"\r\n\r\n" + large),
         headers={
             "authorization": "Bearer sk-test",
@@ -246,7 +246,7 @@ def test_no_key_and_an_invalid_key_are_refused(
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     with httpx2.Client() as plain:
-        answer = plain.get(f"{shared.openai_url}/batches", headers=headers)
+        answer = plain.get(f"{shared.urls['openai']}/batches", headers=headers)
     assert answer.status_code == 401
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert answer.json()["error"]["type"] == "invalid_request_error"
@@ -264,8 +264,8 @@ def test_the_sdk_sees_an_invalid_key_as_its_authentication_error(shared: Simulat
 def test_unknown_urls_and_methods_are_refused_in_the_providers_shape(shared: Simulator) -> None:
     with httpx2.Client(headers={"Authorization": "Bearer sk-test"}) as plain:
         for answer in (
-            plain.get(f"{shared.openai_url}/models"),
-            plain.put(f"{shared.openai_url}/batches"),
+            plain.get(f"{shared.urls['openai']}/models"),
+            plain.put(f"{shared.urls['openai']}/batches"),
         ):
             assert answer.status_code == 404
             assert answer.json()["error"]["message"].startswith("Invalid URL")
@@ -284,6 +284,6 @@ def test_an_upload_that_is_no_form_is_refused(shared: Simulator) -> None:
     broken = {**good, "content-type": "multipart/form-data"}
     with httpx2.Client() as plain:
         for headers in (good, broken):
-            answer = plain.post(f"{shared.openai_url}/files", headers=headers, content=b"x")
+            answer = plain.post(f"{shared.urls['openai']}/files", headers=headers, content=b"x")
             assert answer.status_code == 400
             assert "error" in answer.json()

@@ -41,16 +41,16 @@ def http() -> Iterator[httpx2.Client]:
 def submitted(sim: Simulator, provider: str) -> Place:
     """A new batch of four rows; its results are there once time has passed."""
     if provider == OPENAI:
-        root = sim.openai_url
+        root = sim.urls["openai"]
         with client_of(sim) as client:
             batch = openais.submit(client, openais.make_lines(4))
         return Place(f"{root}/batches/{batch.id}", f"{root}/files", f"{root}/batches")
     if provider == ANTHROPIC:
-        listing = f"{sim.anthropic_url}/v1/messages/batches"
+        listing = f"{sim.urls['anthropic']}/v1/messages/batches"
         with anthropics.client_of(sim) as claude:
             made = anthropics.submit(claude, anthropics.make_requests(4))
         return Place(f"{listing}/{made.id}", f"{listing}/{made.id}/results", listing)
-    root = f"{sim.mistral_url}/v1"
+    root = f"{sim.urls['mistral']}/v1"
     with mistrals.client_of(sim) as mistral:
         job = mistrals.submit(mistral, mistrals.lines_of(4))
     return Place(f"{root}/batch/jobs/{job.id}", f"{root}/files", f"{root}/batch/jobs")

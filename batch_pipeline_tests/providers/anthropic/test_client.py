@@ -36,7 +36,7 @@ DAY = 24 * 3600.0
 
 @pytest.fixture
 def claude(sim: Simulator, waits: list[float]) -> AnthropicClient:
-    return make_anthropic(sim.anthropic_url, waits=waits)
+    return make_anthropic(sim.urls["anthropic"], waits=waits)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_temperature_works_in_the_version_that_has_it(
 def test_temperature_may_be_refused_at_the_create_and_then_nothing_runs(tmp_path: Path) -> None:
     limits = Limits(anthropic_sampling_refused_on_create=True)
     with Simulator(speed=0, limits=limits) as sim:
-        client = make_anthropic(sim.anthropic_url)
+        client = make_anthropic(sim.urls["anthropic"])
         with pytest.raises(Refused, match="temperature: Extra inputs are not permitted"):
             send_claude(client, tmp_path, temperature=1)
         assert sim.submissions() == {}
@@ -133,7 +133,7 @@ def test_a_code_says_more_than_the_status_whether_a_batch_may_exist(
     before = len(long_lived.log("create"))
     long_lived.faults({"calls": [{**fault, "operation": "create"}]})
     with pytest.raises(error) as caught:
-        send_claude(make_anthropic(long_lived.anthropic_url, waits=waits), tmp_path)
+        send_claude(make_anthropic(long_lived.urls["anthropic"], waits=waits), tmp_path)
     assert type(caught.value) is error
     assert len(long_lived.log("create")) == before + 1
     assert waits == []
@@ -143,7 +143,7 @@ def test_a_code_says_more_than_the_status_whether_a_batch_may_exist(
 
 def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
     with Simulator(speed=0, limits=Limits(anthropic_queue_requests=3)) as sim:
-        client = make_anthropic(sim.anthropic_url)
+        client = make_anthropic(sim.urls["anthropic"])
         send_claude(client, tmp_path)
         with pytest.raises(Throttled, match="queue") as caught:
             send_claude(client, tmp_path)
@@ -155,7 +155,7 @@ def test_a_body_over_the_limit_is_too_large(tmp_path: Path) -> None:
         Simulator(speed=0, limits=Limits(anthropic_max_body_bytes=100)) as sim,
         pytest.raises(TooLarge, match="Cut the shard in two"),
     ):
-        send_claude(make_anthropic(sim.anthropic_url), tmp_path)
+        send_claude(make_anthropic(sim.urls["anthropic"]), tmp_path)
 
 
 def test_a_bad_custom_id_refuses_the_batch_in_the_provider_s_words(
@@ -210,7 +210,7 @@ def test_archived_results_are_lost_and_asking_says_so(
 
 def test_results_are_fetched_from_our_base_url_whatever_the_batch_names(tmp_path: Path) -> None:
     with Simulator(speed=0, faults={"batches": [{"do": "foreign_results"}]}) as sim:
-        client = make_anthropic(sim.anthropic_url)
+        client = make_anthropic(sim.urls["anthropic"])
         made = send_claude(client, tmp_path)
         sim.advance(60)
         client.download(made.batch_id, tmp_path / "out")

@@ -23,7 +23,7 @@ OURS = Known(is_ours=lambda custom_id: custom_id in {"row-0", "row-1"})
 
 @pytest.fixture
 def claude(sim: Simulator, waits: list[float]) -> AnthropicClient:
-    return make_anthropic(sim.anthropic_url, waits=waits)
+    return make_anthropic(sim.urls["anthropic"], waits=waits)
 
 
 def test_without_a_batch_there_is_none(claude: AnthropicClient, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def answered(
     (folder / "lines").write_text(
         "".join(f'{around[0]}"row-{n}"{around[1]}{around[2]}{around[3]}' for n in range(2))
     )
-    client = make_anthropic(sim.anthropic_url)
+    client = make_anthropic(sim.urls["anthropic"])
     shard = make_claude_shard(options=WIRE.options(job, job.targets[0]))
     made = client.create(shard, folder / "lines", file_id=None)
     sim.advance(60)

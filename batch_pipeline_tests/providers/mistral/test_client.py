@@ -36,7 +36,7 @@ HOUR = 3600
 
 @pytest.fixture
 def client(sim: Simulator, waits: list[float]) -> MistralClient:
-    return make_client(sim.mistral_url, waits=waits)
+    return make_client(sim.urls["mistral"], waits=waits)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def _decoded(raw: Path) -> list[tuple[str, str | None, str | None]]:
 def test_failed_rows_come_in_a_file_of_their_own_and_are_read(tmp_path: Path) -> None:
     faults = {"rows": [{"becomes": "error", "status": 429, "custom_id": "row-0"}]}
     with Simulator(speed=0, faults=faults) as sim:
-        client = make_client(sim.mistral_url)
+        client = make_client(sim.urls["mistral"])
         made = send(client, tmp_path)
         sim.advance(60)
         done = client.retrieve(made.batch_id)
@@ -78,7 +78,7 @@ def test_failed_rows_come_in_a_file_of_their_own_and_are_read(tmp_path: Path) ->
 
 def test_the_window_is_the_target_s_and_what_ran_in_it_is_kept(tmp_path: Path) -> None:
     with Simulator(speed=0, faults={"batches": [{"do": "stall", "after": 0.5}]}) as sim:
-        client = make_client(sim.mistral_url)
+        client = make_client(sim.urls["mistral"])
         made = send(client, tmp_path, shard=make_shard(options={"timeout_hours": "2"}))
         assert made.expires_at == made.created_at + timedelta(hours=2)
         sim.advance(2 * HOUR + 60)
@@ -113,7 +113,7 @@ def test_lines_that_mistral_will_not_take_are_named_before_anything_costs(
 def test_a_file_that_is_too_large_is_told_apart_and_not_sent_again(tmp_path: Path) -> None:
     with Simulator(speed=0, limits=Limits(mistral_max_file_bytes=50)) as sim:
         with pytest.raises(TooLarge, match="Cut the shard in two"):
-            make_client(sim.mistral_url).upload(write_lines(tmp_path), name="s-1")
+            make_client(sim.urls["mistral"]).upload(write_lines(tmp_path), name="s-1")
         assert len(_statuses(sim, "upload")) == 1
 
 
@@ -196,3 +196,10 @@ def test_a_host_that_is_not_there_is_not_waited_for_as_long_as_an_answer() -> No
         with pytest.raises(Unauthorized):
             client.retrieve(JOB_ID)
     assert waits == [{"connect": 5.0, "read": 60.0, "write": 60.0, "pool": 60.0}]
+
+
+def test_a_slash_behind_the_address_is_the_same_account() -> None:
+    plain, slashed = make_client("http://127.0.0.1:1"), make_client("http://127.0.0.1:1/")
+    assert plain.account == slashed.account
+    plain.close()
+    slashed.close()

@@ -32,7 +32,7 @@ TOOLS = {**PROMPT, "tools": [WEATHER], "tool_choice": "weather"}
 
 def answered(sim: Simulator, job: BatchJob, folder: Path) -> dict[str, Any]:
     """What the one row of *job* is answered, as the columns that are not null."""
-    client, codec, (target,) = make_client(sim.mistral_url), MistralCodec(), job.targets
+    client, codec, (target,) = make_client(sim.urls["mistral"]), MistralCodec(), job.targets
     around, lines, raw = codec.envelope(target.endpoint), folder / "in", folder / "out"
     native = json.dumps(filled(body(job)))
     lines.write_text(f'{around.before_id}"row-0"{around.before_body}{native}{around.after_body}')

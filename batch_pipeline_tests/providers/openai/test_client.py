@@ -34,7 +34,7 @@ def test_a_file_s_name_ends_as_openai_wants_it(client: OpenAIClient, tmp_path: P
 def test_completed_with_only_an_error_file_names_only_that(tmp_path: Path) -> None:
     faults = {"rows": [{"becomes": "error", "status": 500, "share": 1.0}]}
     with Simulator(speed=0, faults=faults) as sim:
-        client = make_client(sim.openai_url)
+        client = make_client(sim.urls["openai"])
         made = send(client, tmp_path)
         sim.advance(60)
         done = client.retrieve(made.batch_id)
@@ -45,14 +45,14 @@ def test_completed_with_only_an_error_file_names_only_that(tmp_path: Path) -> No
 
 def test_an_empty_error_file_id_is_no_file(tmp_path: Path) -> None:
     with Simulator(speed=0, faults={"batches": [{"do": "empty_error_id"}]}) as sim:
-        client = make_client(sim.openai_url)
+        client = make_client(sim.urls["openai"])
         made = send(client, tmp_path)
         sim.advance(60)
         assert client.retrieve(made.batch_id).error_file_id is None
 
 
 def test_a_batch_refused_as_a_whole_tells_its_problems(sim: Simulator, tmp_path: Path) -> None:
-    client = make_client(sim.openai_url)
+    client = make_client(sim.urls["openai"])
     lines = tmp_path / "bad.jsonl"
     lines.write_bytes(write_lines(tmp_path).read_bytes() + b"{broken\n")
     made = client.create(make_shard(), NO_LINES, file_id=client.upload(lines, name="bad.jsonl"))
@@ -73,7 +73,7 @@ def test_a_file_that_is_too_large_is_told_apart_and_not_sent_again(
     waits: list[float], tmp_path: Path
 ) -> None:
     with Simulator(speed=0, limits=Limits(max_file_bytes=50)) as sim:
-        client = make_client(sim.openai_url, waits=waits)
+        client = make_client(sim.urls["openai"], waits=waits)
         with pytest.raises(TooLarge, match=r"File is too large\. Cut the shard in two"):
             client.upload(write_lines(tmp_path), name="s-1.jsonl")
         assert len(_statuses(sim, "upload")) == 1
