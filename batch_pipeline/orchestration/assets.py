@@ -1,15 +1,21 @@
 """The assets of one job: each fetches the resource, makes one call, and returns numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 
 import dagster as dg
 from pydantic import Field
 
-from batch_pipeline.errors import DatasetError
+from batch_pipeline.errors import (
+    BatchPipelineError,
+    DatasetError,
+    ProviderError,
+    Throttled,
+    Unavailable,
+)
 from batch_pipeline.escaping import line
 from batch_pipeline.orchestration import checks, describing, history, metadata
-from batch_pipeline.orchestration.failures import failure, surfaced
 from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
@@ -18,6 +24,7 @@ from batch_pipeline.pipeline.building import together
 from batch_pipeline.pipeline.collecting import Collected, Stuck
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.pipeline.sending import Submission
+from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.shards.cut import Only
@@ -239,3 +246,40 @@ def _cost_report(job: BatchJob) -> dg.AssetsDefinition:
         metadata.attach(context, found)
 
     return cost_report
+
+
+_RETRIES = 3
+_WAIT_SECONDS = 30.0
+
+
+@contextmanager
+def surfaced() -> Iterator[None]:
+    """Turn an error of ours into `RetryRequested` when time mends it, else into `Failure`."""
+    try:
+        with said():
+            yield
+    except (Throttled, Unavailable) as error:
+        wait = getattr(error, "retry_after", None) or _WAIT_SECONDS
+        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=wait) from error
+    except BatchPipelineError as error:
+        raise _failure(error) from None
+
+
+def _failure(error: BatchPipelineError) -> dg.Failure:
+    """A failure that says what to do, and that a retry of the step would not help."""
+    return dg.Failure(
+        description=str(error),
+        metadata={"kind": type(error).__name__, "what to do": dg.MetadataValue.md(_advice(error))},
+        allow_retries=False,
+    )
+
+
+def _advice(error: BatchPipelineError) -> str:
+    """The next move for a person, by the kind of error."""
+    if isinstance(error, ProviderError):
+        return (
+            "Nothing is lost: batches at the provider go on and are collected. "
+            "Mend the cause, then materialize `batches` again for the same partitions; "
+            "only what was not sent goes out."
+        )
+    return "Mend what the message names, then materialize the same partitions again."

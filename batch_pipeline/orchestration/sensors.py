@@ -4,9 +4,13 @@ Level-triggered: everything comes from the ledger and the run history, so a lost
 previewed tick does no harm. It never uploads or downloads.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from hashlib import sha256
+from types import MappingProxyType
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -15,16 +19,116 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 
 from batch_pipeline.errors import BatchPipelineError, ProviderError
 from batch_pipeline.escaping import line
-from batch_pipeline.model import AT_PROVIDER, PartitionSummary, Shard, ShardState
-from batch_pipeline.orchestration import checks, progress
+from batch_pipeline.escaping import line as one_line
+from batch_pipeline.model import AT_PROVIDER, BY_ANSWERS, PartitionSummary, Shard, ShardState
+from batch_pipeline.orchestration import checks, metadata
+from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.orchestration.resources import PipelineResource
 from batch_pipeline.orchestration.run_requests import MOST_RUNS, Asked, asked
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.fetching import another_account
 from batch_pipeline.pipeline.running import waiting_helps
 from batch_pipeline.pipeline.store_errors import said
+from batch_pipeline.policy.clocks import clock_is_off
 from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.spec import BatchJob
+
+MOST_OBSERVATIONS = 100
+_MESSAGES = 3
+_SOON = timedelta(days=2)
+_LATE = " answers run out"  # in the cursor, beside names of partitions: none begins so
+
+NONE: Mapping[str, float] = MappingProxyType({})
+Steps = Mapping[str, tuple[Step, PartitionSummary]]
+
+
+def _run_out(cursor: str | None, next_cursor: str, steps: Steps, now: datetime) -> tuple[bool, str]:
+    """Whether it changed that answers must be fetched soon, and the cursor that remembers it."""
+    late = any(runs_out(summary, now=now) for _, summary in steps.values())
+    told = _LATE in _seen(cursor)
+    kept = {name: text for name, text in _seen(next_cursor).items() if name != _LATE}
+    return late is not told, json.dumps({**kept, **({_LATE: ""} if late else {})})
+
+
+def news(cursor: str | None, steps: Steps) -> tuple[list[str], str]:
+    """Partitions that stand otherwise than the cursor remembers, and the next cursor.
+
+    It remembers what is on its way and forgets what has ended, so it stays small; a lost one
+    only repeats the observations of what is on its way.
+    """
+    seen = {name: text for name, text in _seen(cursor).items() if name != _LATE}
+    stand = {name: _digest(one) for name, (_, one) in steps.items() if one.shards}
+    moving = {name for name in stand if steps[name][0] is not Step.DONE}
+    of_interest = moving | set(seen)
+    changed = [
+        name for name, text in stand.items() if seen.get(name) != text and name in of_interest
+    ][:MOST_OBSERVATIONS]
+    kept_so_far = {**seen, **{name: stand[name] for name in changed}}
+    kept = {n: text for n, text in kept_so_far.items() if n in moving or text != stand.get(n)}
+    return changed, json.dumps(kept)
+
+
+def _observation(
+    job: BatchJob, name: str, step: Step, summary: PartitionSummary
+) -> dg.AssetObservation:
+    """Where the partition stands, as an event on `batches`."""
+    return dg.AssetObservation(
+        asset_key(job, "batches"),
+        partition=partition_of(job, name),
+        metadata=metadata.of_progress(step, summary),
+    )
+
+
+def standing(
+    steps: Steps,
+    stuck: Iterable[Shard] = (),
+    *,
+    now: datetime | None = None,
+    skews: Mapping[str, float] = NONE,
+) -> str:
+    """One line for the tick: how many partitions are at which step, and what blocks some.
+
+    With *now*, also how long answers that wait can still be fetched. *stuck* are shards that are
+    blocked, or wait for something that is not as it should be.
+    """
+    if not steps:
+        return "Nothing was built yet: materialize requests and batches, or backfill the job."
+    numbers = Counter(step.value for step, _ in steps.values())
+    line = ", ".join(f"{number} {step}" for step, number in sorted(numbers.items())) + "."
+    held = [s.held for step, s in steps.values() if step is Step.BLOCKED and s.held]
+    said = [(_how(shard), str(shard.message)) for shard in stuck]
+    stopped = [h.reason for _, s in steps.values() for h in s.holds if h.kind in BY_ANSWERS]
+    said += [("Blocked", reason) for reason in (*held, *stopped)]
+    messages = list(dict.fromkeys(f"{how}: {one_line(message)}" for how, message in said))
+    clocks = [clock_is_off(provider, ahead) for provider, ahead in skews.items()]
+    return " ".join([line, *_time_left(steps, now), *clocks, *messages[:_MESSAGES]])
+
+
+def _how(shard: Shard) -> str:
+    return "Blocked" if shard.state is ShardState.FAILED else "Waiting"
+
+
+def _time_left(steps: Steps, now: datetime | None) -> Iterator[str]:
+    ends = [s.results_until for _, s in steps.values() if s.results_until is not None]
+    if ends and now is not None and min(ends) - now <= _SOON:
+        hours = (min(ends) - now).total_seconds() / 3600
+        yield f"Answers that wait can be fetched for {max(hours, 0):.1f} h more."
+    if now is not None and any(runs_out(s, now=now) for _, s in steps.values()):
+        yield f"WARNING: {told(min(ends), now=now)}"
+
+
+def _digest(summary: PartitionSummary) -> str:
+    text = repr((sorted(summary.shards.items()), summary.counts.succeeded, summary.counts.failed))
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def _seen(cursor: str | None) -> dict[str, str]:
+    try:
+        loaded = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
 
 
 def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
@@ -89,11 +193,11 @@ def _news(
     job: BatchJob, cursor: str | None, seen: _Seen
 ) -> tuple[list[dg.AssetObservation | dg.AssetCheckEvaluation], str]:
     """Events for what changed since the cursor, and the next one."""
-    news, following = progress.news(cursor, seen.steps)
+    names, following = news(cursor, seen.steps)
     events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = [
-        progress.observation(job, name, *seen.steps[name]) for name in news
+        _observation(job, name, *seen.steps[name]) for name in names
     ]
-    changed, following = progress.run_out(cursor, following, seen.steps, seen.now)
+    changed, following = _run_out(cursor, following, seen.steps, seen.now)
     events += [checks.in_time(job, seen.steps, now=seen.now)] if changed else []
     return events, following
 
@@ -104,8 +208,8 @@ def _passes(trouble: BatchPipelineError) -> bool:
 
 def _reason(seen: _Seen, found: Asked) -> str:
     """Why nothing is asked for: how things stand, and what a person should know."""
-    standing = progress.standing(seen.steps, seen.stuck, now=seen.now, skews=seen.skews)
-    notes = [standing, *found.notes]
+    stands = standing(seen.steps, seen.stuck, now=seen.now, skews=seen.skews)
+    notes = [stands, *found.notes]
     if seen.trouble is not None:
         notes.append(f"The provider is not answering: {seen.trouble}")
     if seen.foreign:

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    NullPool,
     create_engine,
     event,
     func,
@@ -26,9 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch_pipeline.errors import StoreError
-from batch_pipeline.store import readonly
 from batch_pipeline.store.tables import SCHEMA_VERSION, UPGRADES, UtcTime, meta, metadata
-from batch_pipeline.whole_files import folder_made, private_file
+from batch_pipeline.whole_files import folder_made, may_write, private_file
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
@@ -62,7 +63,7 @@ class Database:
         """
         address = _address(url)
         name = address.set(query={}).render_as_string(hide_password=True)
-        if reading and readonly.is_all_we_may(address):
+        if reading and _only_readable(address):
             return cls._read_only(address, name)
         database = cls(_engine(address, name), name)
         try:
@@ -74,7 +75,7 @@ class Database:
 
     @classmethod
     def _read_only(cls, address: URL, name: str) -> Database:
-        database = cls(readonly.engine(address, name), name)
+        database = cls(_reading_engine(address, name), name)
         try:
             with database.reading() as connection:
                 found = connection.scalar(select(func.max(meta.c.schema_version)))
@@ -244,3 +245,38 @@ def _begin_sqlite(connection: Connection) -> None:
     # an immediate one queues before it reads.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _only_readable(address: URL) -> bool:
+    """True for a SQLite file that is there, and that we may not write to."""
+    if address.get_backend_name() != "sqlite":
+        return False
+    file = _file(address)
+    return file.exists() and not (may_write(file) and may_write(file.parent))
+
+
+def _reading_engine(address: URL, name: str) -> Engine:
+    """Connections that only read; StoreError when SQLite cannot read without writing.
+
+    Without a write-ahead log the file is all there is, and needs no lock; with one, SQLite also
+    needs its index, which it cannot make here.
+    """
+    file = _file(address)
+    log = file.with_name(f"{file.name}-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    if has_log and not file.with_name(f"{file.name}-shm").exists():
+        raise StoreError(
+            f"The ledger {name} can only be read here, and {log.name} beside it holds changes that "
+            "SQLite has to write into it first. Run `batch-pipeline status` once where it can be "
+            "written, or copy ledger.db and its -wal file to a folder of your own."
+        )
+    uri = f"file:{quote(str(file))}?mode=ro{'' if has_log else '&immutable=1'}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True)
+
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+
+def _file(address: URL) -> Path:
+    return Path(str(address.database)).absolute()

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from batch_pipeline.model import Hold, HoldKind, PartitionCounts, PartitionSummary
-from batch_pipeline.orchestration import checks, describing, metadata, progress
+from batch_pipeline.orchestration import checks, describing, metadata, sensors
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.orchestration.location import location
 from batch_pipeline_tests.world import DAYS, World, rows
@@ -157,6 +157,6 @@ def test_a_tick_says_what_a_provider_said_on_one_line() -> None:
     hold = Hold("moods", ONE, HoldKind.PERSON, "[/]\x1b[31m\nred", now)
     counts = PartitionCounts("moods", ONE, requests=1)
     steps = {ONE: (Step.BLOCKED, PartitionSummary(counts, holds=(hold,)))}
-    assert progress.standing(steps) == "1 blocked. Blocked: [/]\\x1b[31m\\nred"
+    assert sensors.standing(steps) == "1 blocked. Blocked: [/]\\x1b[31m\\nred"
     held = metadata.of_progress(*steps[ONE])["held"].value
     assert "\x1b" not in str(held)

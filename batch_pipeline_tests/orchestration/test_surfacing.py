@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from batch_pipeline.errors import BatchPipelineError, StoreError, Throttled, Unavailable
-from batch_pipeline.orchestration.failures import surfaced
+from batch_pipeline.orchestration.assets import surfaced
 from batch_pipeline_tests.orchestration.location import Location, location
 from batch_pipeline_tests.world import DAYS, KEY, World
 

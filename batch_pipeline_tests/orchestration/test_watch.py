@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from batch_pipeline.errors import Unauthorized
-from batch_pipeline.orchestration import progress
+from batch_pipeline.orchestration import sensors
 from batch_pipeline.orchestration.history import NEED_TAG, PAUSES, may_ask
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.orchestration.location import Location, location
@@ -172,18 +172,18 @@ def test_the_cursor_remembers_only_what_is_on_its_way(place: Location) -> None:
     place.submit(ONE)
     with place.world.open(place.job) as shell:
         on_its_way = shell.steps()
-    _, cursor = progress.news(None, on_its_way)
+    _, cursor = sensors.news(None, on_its_way)
     assert set(json.loads(cursor)) == {ONE}
     place.finish()
     with place.world.open(place.job) as shell:
-        changed, cursor = progress.news(cursor, shell.steps())
+        changed, cursor = sensors.news(cursor, shell.steps())
     assert changed == [ONE]
     assert json.loads(cursor) == {}
 
 
 @pytest.mark.parametrize("cursor", ["", "not json", "[1]", None])
 def test_a_broken_cursor_is_an_empty_one(cursor: str | None) -> None:
-    assert progress.news(cursor, {}) == ([], "{}")
+    assert sensors.news(cursor, {}) == ([], "{}")
 
 
 def test_an_unsent_job_says_what_to_do_first(place: Location) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from batch_pipeline.cli.terminal import notes
-from batch_pipeline.orchestration.progress import standing
+from batch_pipeline.orchestration.sensors import standing
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.world import DAYS, World, every_provider
 

@@ -1,4 +1,4 @@
-"""Mistral's batch lines: the result line of each row."""
+"""Mistral's batch lines: each row run at its endpoint, and the result line of it."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,11 +9,18 @@ from batch_pipeline.simulator.dialect import Answered, RowFaultOf
 from batch_pipeline.simulator.faults import Row
 from batch_pipeline.simulator.limits import Limits
 from batch_pipeline.simulator.mangling import mangled
+from batch_pipeline.simulator.merging import merged
 from batch_pipeline.simulator.mistral import models
-from batch_pipeline.simulator.mistral.bodies import make_body
+from batch_pipeline.simulator.mistral.chat import make_chat, make_fim
+from batch_pipeline.simulator.mistral.checks import body_flaw
 from batch_pipeline.simulator.mistral.objects import NAME, uuid_from
-from batch_pipeline.simulator.mistral.odd import odd_body
-from batch_pipeline.simulator.mistral.row_answer import RefusedRequestError
+from batch_pipeline.simulator.mistral.other_endpoints import (
+    make_chat_moderation,
+    make_embeddings,
+    make_moderation,
+    make_ocr,
+)
+from batch_pipeline.simulator.mistral.row_answer import Body, Made, RefusedRequestError
 from batch_pipeline.simulator.records import Batch, StoredFile
 
 RESULT = "batch_result"  # purpose of both result files; the service names both the same
@@ -154,3 +161,58 @@ _INSTEAD: dict[str, Callable[[_Row, Row], Answered]] = {
     "error": _http_fault,
     "no_credit": lambda row, _: row.http_error(402, _HTTP_ERRORS[402]),
 }
+
+
+_Body = dict[str, object]
+
+
+def odd_body(body: _Body, fault: Row, name: str) -> object:
+    """The body of a 200 as *fault* has it; the same body when the fault is none of a body's."""
+    match fault.becomes:
+        case "edited":
+            return merged(body, fault.edit)
+        case "standard_tier" if "usage" in body:
+            return merged(body, {"usage": {"service_tier": "standard"}})
+        case "empty" if "choices" in body:
+            return body | _said(body, None)
+        case "reasoning_only" if "choices" in body:
+            thought = [{"type": "text", "text": "Simulated thoughts about the request."}]
+            thinking = {"type": "thinking", "thinking": thought, "closed": True}
+            return body | _said(body, [thinking])
+        case "unknown_items" if "choices" in body:
+            unread = {"type": "tool_file", "tool": "code_interpreter", "file_id": name}
+            return body | _said(body, [unread])
+        case _:
+            return body
+
+
+def _said(body: _Body, content: object) -> _Body:
+    choices = body["choices"]
+    assert isinstance(choices, list)  # noqa: S101 - this tells the type checker
+    silent = {"content": content, "tool_calls": None}
+    said = [each["message"] | silent for each in choices]
+    pairs = zip(choices, said, strict=True)
+    return {"choices": [each | {"message": one, "finish_reason": "stop"} for each, one in pairs]}
+
+
+_MAKERS: dict[str, Callable[[Body, str, int, str | None], Made]] = {
+    "/v1/chat/completions": make_chat,
+    "/v1/fim/completions": make_fim,
+    "/v1/embeddings": make_embeddings,
+    "/v1/moderations": make_moderation,
+    "/v1/chat/moderations": make_chat_moderation,
+    "/v1/ocr": make_ocr,
+}
+
+
+def make_body(
+    endpoint: str, body: Body, *, name: str, created: int, fault: str | None = None
+) -> Made:
+    """Run one request; *name* is its id. Raises RefusedRequestError like the provider."""
+    flaw = body_flaw(endpoint, body)
+    if flaw is not None:
+        raise RefusedRequestError(flaw)
+    model = body.get("model")
+    if not isinstance(model, str) or not models.serves(model, endpoint):
+        raise RefusedRequestError(f"Invalid model: {model}", "invalid_model", "1500")
+    return _MAKERS[endpoint](body, name, created, fault)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_pipeline.providers.anthropic import decode as anthropic_decode
-from batch_pipeline.stages.results import lines, long_lines, wholeness
+from batch_pipeline.stages.results import decode, lines, wholeness
 from batch_pipeline.stages.results.outcomes import decode_shard
 from batch_pipeline_tests.stages.result_lines import (
     Returned,
@@ -130,7 +130,7 @@ def test_a_file_with_a_long_line_is_known_to_be_whole_or_cut(tmp_path: Path) -> 
 def test_the_longest_line_follows_the_memory() -> None:
     for limit, least, most in (("256MB", 30, 31), ("2GB", 229, 239), ("20MB", 4, 4)):
         con = duckdb.connect(config={"memory_limit": limit})
-        assert least <= long_lines.longest(con) / MEGABYTE <= most
+        assert least <= decode.longest(con) / MEGABYTE <= most
 
 
 @given(
