@@ -126,7 +126,7 @@ def _requests(job: BatchJob) -> dg.AssetsDefinition:
         yield from metadata.materialized(context, job, "requests", found, whole=whole, go_on=True)
         yield from checks.recorded(context, [spec], checks.read(job, built, unread))
         if not built:
-            raise failure(together(unread))
+            raise _failure(together(unread))
 
     return requests
 
@@ -153,7 +153,7 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
         yield from metadata.materialized(context, job, "batches", found, whole=not unread)
         yield from checks.recorded(context, [spec], [judged])
         if unread:
-            raise failure(_not_sent(unread))
+            raise _failure(_not_sent(unread))
 
     return batches
 
@@ -235,7 +235,7 @@ def _say_what_is_open(
             *(line(name), landed.unanswered, landed.requests),
         )
     if problem := collected.refusal or stuck:
-        raise failure(problem)
+        raise _failure(problem)
 
 
 def _cost_report(job: BatchJob) -> dg.AssetsDefinition:
