@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
-from batch_pipeline.errors import ProviderError, Unauthorized
+from batch_pipeline.errors import ProviderError
 from batch_pipeline.model import Observation
 from batch_pipeline.providers.protocol import Client
 from batch_pipeline_tests.contract.cases import CASES
 from batch_pipeline_tests.contract.client_runner import ClientRunner
+from batch_pipeline_tests.contract.test_accounts import everything_about
 from batch_pipeline_tests.contract.test_calls import FREE, every_free_call
 from batch_pipeline_tests.providers.fixed_answers import answering, closed
 from batch_pipeline_tests.providers.recording import recording
 from batch_pipeline_tests.world import KEY
 
-TESTS = Path(__file__).parents[1]
 SOME_ID = "0b7a2f6e-3c1d-4e5f-8a9b-0c1d2e3f4a5b"
 QUOTING = f"Incorrect API key provided: {KEY}. It is '{KEY}'."
-
-
-def shown(error: BaseException | None) -> str:
-    """All that an error and what hangs on it can show; none of it may be the SDK's own."""
-    texts = []
-    while error is not None:
-        assert isinstance(error, ProviderError)
-        texts += [f"{error!r} {vars(error)}", *traceback.format_exception(error)]
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            if TESTS not in Path(frame.f_code.co_filename).parents:  # a test knows its own key
-                texts.append(repr(frame.f_locals))
-        error = error.__cause__ or error.__context__
-    return " ".join(texts)
 
 
 @contextmanager
@@ -71,7 +55,7 @@ def ask(runner: ClientRunner, operation: str, client: Client, seen: Observation)
         try:
             FREE[operation](runner, client, seen)
         except ProviderError as error:
-            assert KEY not in shown(error)  # noqa: PT017 - a late cancel is no error
+            assert KEY not in everything_about(error)  # noqa: PT017 - a late cancel is no error
         else:
             assert operation == "cancel"
 
@@ -85,7 +69,7 @@ def test_a_create_that_goes_wrong_shows_no_key(
             runner.faults({**fault, "code": KEY})
             with pytest.raises(ProviderError) as caught:
                 runner.send()
-            assert KEY not in shown(caught.value)
+            assert KEY not in everything_about(caught.value)
         runner.sim.faults(None)
         runner.ended()
 
@@ -98,7 +82,7 @@ def test_nobody_there_and_no_sense_in_an_answer_show_no_key(runner: ClientRunner
                 client.retrieve(SOME_ID)
             with pytest.raises(ProviderError) as made:
                 client.create(runner.shard(), runner.lines(), file_id=SOME_ID)
-            assert KEY not in shown(looked.value) + shown(made.value)
+            assert KEY not in everything_about(looked.value) + everything_about(made.value)
             client.close()
 
 
@@ -142,35 +126,3 @@ def test_no_redirect_takes_the_key_to_another_host(runner: ClientRunner) -> None
             client.download(SOME_ID, runner.folder / "out")
         client.close()
     assert not [one for one in calls if KEY in str(one.headers) or KEY.encode() in one.body]
-
-
-def test_a_client_shows_account_and_host_and_never_its_key(runner: ClientRunner) -> None:
-    client = runner.client
-    assert client.account in repr(client)
-    assert KEY not in repr(client)
-    assert KEY not in client.account
-    with pytest.raises(TypeError, match="holds a key and is never serialised"):
-        pickle.dumps(client)
-
-
-def test_a_key_that_is_none_is_told_by_the_name_of_its_variable(runner: ClientRunner) -> None:
-    variable = runner.case.codec.capabilities.key_variable
-    for none in ("", " \n", "with a blank", "quoted\u201d", "two\nlines"):
-        with pytest.raises(Unauthorized, match=variable) as caught:
-            runner.client_of({variable: none})
-        assert none.strip() == "" or none not in str(caught.value)
-
-
-def test_an_account_is_a_key_at_an_address(runner: ClientRunner) -> None:
-    variable = runner.case.codec.capabilities.key_variable
-    clients = [
-        runner.client_of(),
-        runner.client_of({variable: f"{KEY}\n"}),  # keys mounted as files end so
-        runner.client_of({variable: KEY + "2"}),
-        runner.at("http://127.0.0.1:9/v1"),
-    ]
-    one, same, other_key, elsewhere = (client.account for client in clients)
-    assert one == same
-    assert len({one, other_key, elsewhere}) == 3
-    for client in clients:
-        client.close()
