@@ -100,7 +100,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
     from batch_pipeline.prices.find import Prices  # noqa: PLC0415
     from batch_pipeline.providers.openai.decode import decode_sql  # noqa: PLC0415
     from batch_pipeline.settings import Settings  # noqa: PLC0415
-    from batch_pipeline.stages.results.land import land  # noqa: PLC0415
+    from batch_pipeline.stages.results.land import Landing, land  # noqa: PLC0415
     from batch_pipeline.stages.results.outcomes import decode_shard  # noqa: PLC0415
 
     endpoint = "/v1/chat/completions"
@@ -120,14 +120,13 @@ def ours(source: Path, work: Path, rows: int) -> int:
                 into=outcomes[-1],
             )
         into = work / "ours" / "results.parquet"
-        landed = land(
+        [landed] = land(
             con,
-            requests=source / "requests.parquet",
+            [Landing(source / "requests.parquet", outcomes, into)],
             outcomes=outcomes,
             key_columns=["id"],
             schema=_SCHEMA,
             priced=Prices(_ON),
-            into=into,
             retried_kinds=[],
             max_attempts=3,
         )

@@ -6,14 +6,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch_pipeline.errors import (
-    NotFound,
-    StoreError,
-)
-from batch_pipeline.model import (
-    Shard,
-    ShardState,
-)
+from batch_pipeline.errors import NotFound, StoreError
+from batch_pipeline.model import Shard
 from batch_pipeline.pipeline import fetching
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.fetching import Fetched
@@ -34,28 +28,23 @@ def outcomes(
 
     Raw answers that are gone too are fetched again. StoreError when the provider has none.
     """
-    paths = [records.store.outcomes_file(shard.job, shard.shard_id) for shard in shards]
-    for shard, path in zip(shards, paths, strict=True):
+    return list(outcomes_of(records, clients, runtime, [one.shard_id for one in shards]).values())
+
+
+def outcomes_of(
+    records: Records, clients: Clients, runtime: Runtime, shard_ids: Sequence[str]
+) -> dict[str, Path]:
+    """`outcomes`, for who knows no more of the shards than their ids."""
+    job = records.job.name
+    paths = {one: records.store.outcomes_file(job, one) for one in shard_ids}
+    for one, path in paths.items():
         if not path.exists():
-            with runtime.lease(f"collect:{shard.shard_id}", seconds=COLLECT_SECONDS):
-                log.warning("outcomes are gone and made again", extra={"shard": shard.shard_id})
-                decode(
-                    records,
-                    clients,
-                    runtime,
-                    shard,
-                    _read_or_fetched(records, clients, runtime, shard, path),
-                )
+            with runtime.lease(f"collect:{one}", seconds=COLLECT_SECONDS):
+                log.warning("outcomes are gone and made again", extra={"shard": one})
+                shard = records.ledger.shard(one)
+                found = _read_or_fetched(records, clients, runtime, shard, path)
+                decode(records, clients, runtime, shard, found)
     return paths
-
-
-def outcome_files(
-    records: Records, clients: Clients, runtime: Runtime, partition: str
-) -> list[Path]:
-    """Outcomes of every collected shard that carried rows of the partition, oldest first."""
-    states = [ShardState.COLLECTED]
-    shards = records.ledger.shards(records.job.name, partitions=[partition], states=states)
-    return outcomes(records, clients, runtime, shards)
 
 
 def _read_or_fetched(

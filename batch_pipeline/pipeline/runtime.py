@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -98,13 +98,13 @@ class Runtime:
         return duckdb.connect(config=config)
 
     @contextmanager
-    def lease(self, name: str, *, seconds: float, patience: float = 60.0) -> Iterator[None]:
-        """Hold the ledger's named lease; Throttled when somebody else keeps it for *patience*."""
+    def lease(self, *names: str, seconds: float, patience: float = 60.0) -> Iterator[None]:
+        """Hold the ledger's named leases, all at once; Throttled when they stay with another."""
         waited = 0.0
-        while not self._taken(name, seconds):
+        while not self._taken(names, seconds):
             if waited >= patience:
                 raise Throttled(
-                    f"{name}: another run has been at this for {patience:.0f} s. "
+                    f"{_told(names)}: another run has been at this for {patience:.0f} s. "
                     "It will finish it, or its lease will run out; then this can be run again."
                 )
             self.sleep(_LOOK_AGAIN)
@@ -112,25 +112,32 @@ class Runtime:
         try:
             yield
         finally:
-            self.ledger.unlock(name, owner=self.owner)
+            self.ledger.unlock(*names, owner=self.owner)
 
     def still_holds(self, name: str, *, seconds: float) -> None:
         """Prolong a lease before what it protects is written; Throttled when it was lost."""
-        ours = self.ledger.holder(name) == self.owner
-        if not ours or not self._taken(name, seconds):
+        ours = self.ledger.holders(name) == {name: self.owner}
+        if not ours or not self._taken([name], seconds):
             raise Throttled(
                 f"{name}: this run took longer than its lease of {seconds:.0f} s, and another one "
                 "took over. Nothing was written; run it again."
             )
 
-    def _taken(self, name: str, seconds: float) -> bool:
-        if self._locked(name, seconds):
+    def _taken(self, names: Sequence[str], seconds: float) -> bool:
+        if self._locked(names, seconds):
             return True
-        holder = self.ledger.holder(name)
-        if holder is None or not is_dead(holder):
-            return False
-        self.ledger.unlock(name, owner=holder)  # killed: nobody else would give it back
-        return self._locked(name, seconds)
+        dead = {
+            name: holder
+            for name, holder in self.ledger.holders(*names).items()
+            if holder != self.owner and is_dead(holder)
+        }
+        for name, holder in dead.items():
+            self.ledger.unlock(name, owner=holder)  # killed: nobody else would give it back
+        return bool(dead) and self._locked(names, seconds)
 
-    def _locked(self, name: str, seconds: float) -> bool:
-        return self.ledger.lock(name, owner=self.owner, now=self.now(), lease=seconds)
+    def _locked(self, names: Sequence[str], seconds: float) -> bool:
+        return self.ledger.lock(*names, owner=self.owner, now=self.now(), lease=seconds)
+
+
+def _told(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, or_, select, true, update
+from sqlalchemy import Connection, and_, case, delete, select, update
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary, Shard, ShardState
@@ -21,7 +21,7 @@ from batch_pipeline.store.database import Database
 from batch_pipeline.store.holds import Holds
 from batch_pipeline.store.moves import Move
 from batch_pipeline.store.partial_files import Cuts
-from batch_pipeline.store.rows import BatchRecord, partition_counts
+from batch_pipeline.store.rows import BatchRecord
 from batch_pipeline.store.tables import accounts, batches, locks, partitions, shards
 
 
@@ -53,24 +53,26 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def lock(self, name: str, *, owner: str, now: datetime, lease: float) -> bool:
-        """Take or renew *name* for *lease* seconds; False while another owner's lease runs."""
-        row = {"name": name, "owner": owner, "expires_at": now + timedelta(seconds=lease)}
-        free = or_(locks.c.owner == owner, locks.c.expires_at <= now)
-        with self._database.writing() as connection:
-            moves.insert_absent(connection, locks, [row])
-            taken = update(locks).where(locks.c.name == name, free).values(row)
-            return connection.execute(taken).rowcount == 1
+    def lock(self, *names: str, owner: str, now: datetime, lease: float) -> bool:
+        """Take or renew *names* for *lease* seconds; False, and none of them, while one is held."""
+        try:
+            with self._database.writing() as connection:
+                moves.lock(connection, names, owner=owner, now=now, lease=lease)
+        except moves.HeldByAnother:
+            return False
+        return True
 
-    def holder(self, name: str) -> str | None:
-        """Who has *name*, also after the lease ran out; None when nobody took it since."""
+    def holders(self, *names: str) -> dict[str, str]:
+        """Who has each of *names*, also after the lease ran out; none of what nobody took since."""
         with self._database.reading() as connection:
-            return connection.scalar(select(locks.c.owner).where(locks.c.name == name))
+            return queries.holders(connection, names)
 
-    def unlock(self, name: str, owner: str) -> None:
-        """Give *name* back; nothing happens if it is no longer the owner's."""
+    def unlock(self, *names: str, owner: str) -> None:
+        """Give *names* back; nothing happens to those that are no longer the owner's."""
         with self._database.writing() as connection:
-            connection.execute(delete(locks).where(locks.c.name == name, locks.c.owner == owner))
+            for some in queries.chunks(names):
+                these = and_(locks.c.name.in_(some), locks.c.owner == owner)
+                connection.execute(delete(locks).where(these))
 
     def plan(self, planned: Iterable[Shard], *, now: datetime) -> None:
         """Add planned shards; one that exists is left alone, a withdrawn one is planned again.
@@ -306,55 +308,23 @@ class Ledger:
                 .values(values)
             )
 
-    def landed(  # noqa: PLR0913 - the counts of one look at a partition's results
-        self,
-        job: str,
-        partition: str,
-        *,
-        seen_collected: int,
-        succeeded: int,
-        failed: int,
-        retryable: int,
-        unanswered: int = 0,
-        now: datetime,
-        digest: str | None = None,
-    ) -> bool:
-        """Results were looked at when the partition's `collected` was *seen_collected*.
+    def landed(self, seen: Sequence[PartitionCounts], *, now: datetime) -> None:
+        """What results of partitions came to; the rest of their counts is as it was when looked at.
 
-        False, and nothing written, if the request table is no longer the one of *digest*.
+        Nothing is written of one whose request table is no longer the one that was seen.
         """
-        columns = partitions.c
-        same = true() if digest is None else columns.digest == digest
-        values = {
-            "landed": seen_collected,
-            "succeeded": succeeded,
-            "failed": failed,
-            "retryable": retryable,
-            "unanswered": unanswered,
-            "updated_at": now,
-        }
         with self._database.writing() as connection:
-            written = connection.execute(
-                update(partitions)
-                .where(columns.job == job, columns.partition == partition, same)
-                .values(values)
-            )
-            return written.rowcount == 1
+            moves.landed(connection, seen, now=now)
 
     def partition(self, job: str, partition: str) -> PartitionCounts:
         """The counts of a partition; the noun's defaults before its first request table."""
-        found = self._counts(job, partitions.c.partition == partition)
+        found = self.partitions(job, [partition])
         return found[0] if found else PartitionCounts(job, partition)
 
-    def partitions(self, job: str) -> list[PartitionCounts]:
-        """The counts of every known partition of the job, by name."""
-        return self._counts(job, true())
-
-    def _counts(self, job: str, condition: ColumnElement[bool]) -> list[PartitionCounts]:
-        query = select(partitions).where(partitions.c.job == job, condition)
+    def partitions(self, job: str, names: Collection[str] | None = None) -> list[PartitionCounts]:
+        """The counts of the known partitions of the job, or of those of *names*, by name."""
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(partitions.c.partition)).mappings()
-            return [partition_counts(row) for row in rows]
+            return queries.counts(connection, job, names)
 
     def summary(self, job: str) -> list[PartitionSummary]:
         """Every partition of the job with its shards by state, by name; one query."""
@@ -374,6 +344,16 @@ class Ledger:
                 return queries.load_shards(connection, shards.c.job == job, states=states)
             ids = queries.ids_in_partitions(connection, job, partitions)
             return queries.load_shards_by_id(connection, ids, states=states)
+
+    def carriers(
+        self, job: str, names: Collection[str], *, states: Collection[ShardState]
+    ) -> dict[str, set[str]]:
+        """The shards in *states* that carry requests of these partitions, oldest first; of which.
+
+        For many partitions of large shards: `shards` tells of each shard every partition.
+        """
+        with self._database.reading() as connection:
+            return queries.carriers(connection, job, names, states)
 
     def shard(self, shard_id: str) -> Shard:
         """One shard; UsageError if the ledger has none of that id."""

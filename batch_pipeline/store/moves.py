@@ -16,13 +16,21 @@ from batch_pipeline.model import (
     UNCLEAR,
     UNSENT,
     Observation,
+    PartitionCounts,
     Shard,
     ShardState,
 )
 from batch_pipeline.settings import CLOCK_JUMP
 from batch_pipeline.store.queries import chunks, load_shards
 from batch_pipeline.store.rows import observation_of, observation_row, planned_row
-from batch_pipeline.store.tables import accounts, batches, partitions, shard_partitions, shards
+from batch_pipeline.store.tables import (
+    accounts,
+    batches,
+    locks,
+    partitions,
+    shard_partitions,
+    shards,
+)
 
 _UNCLAIMED = ("claimed_by", "claimed_at", "lease_until")
 _FOUND = ("missed", "missed_since", "look_at")
@@ -82,6 +90,46 @@ _REVIVED = Move(
     ShardState.PLANNED,
     forgets=(*_UNSENT_AGAIN, "message", "not_before"),
 )
+
+
+class HeldByAnother(Exception):  # noqa: N818 - a state and no fault: it ends the transaction
+    """One of the leases that were asked for is another owner's."""
+
+
+def lock(
+    connection: Connection, names: Collection[str], *, owner: str, now: datetime, lease: float
+) -> None:
+    """Take or renew every lease, in one order for all who ask; HeldByAnother if one is not free."""
+    values = {"owner": owner, "expires_at": now + timedelta(seconds=lease)}
+    free = or_(locks.c.owner == owner, locks.c.expires_at <= now)
+    ordered = sorted(names)
+    insert_absent(connection, locks, [{"name": name, **values} for name in ordered])
+    for some in chunks(ordered):
+        these = locks.c.name.in_(some)
+        connection.execute(
+            select(locks.c.name).where(these).order_by(locks.c.name).with_for_update()
+        )
+        taken = connection.execute(update(locks).where(these, free).values(values))
+        if taken.rowcount != len(some):
+            raise HeldByAnother
+
+
+def landed(connection: Connection, seen: Sequence[PartitionCounts], *, now: datetime) -> None:
+    """Write the counts of looked at results, where the request table is still that of the look."""
+    columns = partitions.c
+    written = ("landed", "succeeded", "failed", "retryable", "unanswered")
+    rows = [
+        {
+            **{f"of_{name}": getattr(one, name) for name in ("job", "partition", "digest")},
+            **{f"new_{name}": getattr(one, name) for name in written},
+        }
+        for one in seen
+    ]
+    same = [columns[name] == bindparam(f"of_{name}") for name in ("job", "partition", "digest")]
+    values: dict[str, object] = {name: bindparam(f"new_{name}") for name in written}
+    changed = update(partitions).where(*same).values({**values, "updated_at": now})
+    if rows:
+        connection.execute(changed, rows)
 
 
 def insert_absent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from batch_pipeline.model import (
     READY,
     TERMINAL,
     Missed,
+    PartitionCounts,
     PartitionSummary,
     RemoteStatus,
     Shard,
@@ -36,7 +38,7 @@ from batch_pipeline.store.rows import (
     partition_counts,
     shard_of,
 )
-from batch_pipeline.store.tables import batches, partitions, shard_partitions, shards
+from batch_pipeline.store.tables import batches, locks, partitions, shard_partitions, shards
 
 _IN_ONE_QUERY = 1000  # values in one IN: far below what either database allows
 T = TypeVar("T")
@@ -117,6 +119,46 @@ def ids_in_partitions(connection: Connection, job: str, names: Collection[str]) 
         for shard_id in connection.scalars(
             select(member.shard_id).where(member.job == job, member.partition.in_(some))
         )
+    }
+
+
+def carriers(
+    connection: Connection, job: str, names: Collection[str], states: Collection[ShardState]
+) -> dict[str, set[str]]:
+    """Shards with requests of these partitions, in the order they were planned; of which."""
+    member = shard_partitions.c
+    found: list[tuple[datetime, str, str]] = []
+    for some in chunks(names):
+        mine = and_(member.job == job, member.partition.in_(some), shards.c.state.in_(list(states)))
+        query = select(shards.c.created_at, shards.c.shard_id, member.partition)
+        joined = query.join(shard_partitions, member.shard_id == shards.c.shard_id)
+        found += [(at, one, name) for at, one, name in connection.execute(joined.where(mine))]
+    carried: dict[str, set[str]] = {}
+    for _, shard_id, name in sorted(found):
+        carried.setdefault(shard_id, set()).add(name)
+    return carried
+
+
+def counts(
+    connection: Connection, job: str, names: Collection[str] | None
+) -> list[PartitionCounts]:
+    """The partitions of the job, or those of *names*, by name."""
+    query = select(partitions).where(partitions.c.job == job).order_by(partitions.c.partition)
+    if names is None:
+        return [partition_counts(row) for row in connection.execute(query).mappings()]
+    return [
+        partition_counts(row)
+        for some in chunks(sorted(names))
+        for row in connection.execute(query.where(partitions.c.partition.in_(some))).mappings()
+    ]
+
+
+def holders(connection: Connection, names: Collection[str]) -> dict[str, str]:
+    """Who has each of the leases."""
+    return {
+        row.name: row.owner
+        for some in chunks(names)
+        for row in connection.execute(select(locks).where(locks.c.name.in_(some)))
     }
 
 

@@ -20,7 +20,7 @@ from batch_pipeline.model import Observation, Problem, RemoteStatus, Shard
 from batch_pipeline.prices.find import Prices
 from batch_pipeline.providers.openai.decode import decode_sql
 from batch_pipeline.spec import RETRIED_BY_DEFAULT
-from batch_pipeline.stages.results.land import Landed, land
+from batch_pipeline.stages.results.land import Landed, Landing, land
 from batch_pipeline.stages.results.outcomes import OutcomesDecoded, decode_shard
 
 CHAT = "/v1/chat/completions"
@@ -189,16 +189,16 @@ class Returned:
     def land(self, **changed: Any) -> Landed:  # noqa: ANN401 - any argument of land
         """Land everything that has been decoded; `asked` has to be there."""
         options: dict[str, Any] = {
-            "requests": self.path / "requests.parquet",
             "outcomes": self.outcomes,
             "key_columns": ["id"],
             "schema": self.schema,
             "priced": Prices(ON),
-            "into": self.results,
             "retried_kinds": RETRIED_BY_DEFAULT,
             "max_attempts": 3,
         }
-        return land(CON, **{**options, **changed})
+        part = Landing(self.path / "requests.parquet", self.outcomes, self.results)
+        [landed] = land(CON, [part], **{**options, **changed})
+        return landed
 
     @property
     def results(self) -> Path:

@@ -242,8 +242,24 @@ def test_a_named_lease_has_one_owner_at_a_time(ledger: Ledger) -> None:
     assert take("ann", 30), "an owner may renew its own"
     assert not take("bob", 60)
     assert take("bob", 90), "an expired lease can be taken"
-    ledger.unlock("plan:reviews", "ann")
+    ledger.unlock("plan:reviews", owner="ann")
     assert not take("ann", 91), "only the owner gives it back"
-    ledger.unlock("plan:reviews", "bob")
+    ledger.unlock("plan:reviews", owner="bob")
     assert take("ann", 92)
     assert ledger.lock("plan:other", owner="bob", now=later(92), lease=LEASE)
+
+
+def test_many_leases_are_taken_together_or_not_at_all(ledger: Ledger) -> None:
+    def take(owner: str, *names: str) -> bool:
+        return ledger.lock(*names, owner=owner, now=later(0), lease=LEASE)
+
+    assert take("ann", "b", "c")
+    assert not take("bob", "a", "b")
+    assert ledger.holders("a", "b", "c") == {"b": "ann", "c": "ann"}
+    assert take("bob", "a", "d")
+    ledger.unlock("a", "b", "c", owner="ann")
+    assert ledger.holders("a", "b", "c") == {"a": "bob"}
+    many = [f"land:{number}" for number in range(2500)]  # more than one statement takes
+    assert take("ann", *many)
+    assert not take("bob", "z", many[-1])
+    assert set(ledger.holders("z", *many).values()) == {"ann"}

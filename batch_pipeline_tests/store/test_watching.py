@@ -138,18 +138,10 @@ def built(ledger: Ledger, digest: str = "one", partition: str = "p1") -> None:
     ledger.built(JOB, partition, requests=10, rejected=2, digest=digest, now=later(1))
 
 
-def landed(ledger: Ledger, seen: int, digest: str | None = None) -> bool:
-    return ledger.landed(
-        JOB,
-        "p1",
-        seen_collected=seen,
-        succeeded=7,
-        failed=1,
-        retryable=1,
-        unanswered=0,
-        now=later(2),
-        digest=digest,
-    )
+def landed(ledger: Ledger, seen: int, digest: str = "one") -> bool:
+    counts = PartitionCounts(JOB, "p1", digest=digest, succeeded=7, failed=1, retryable=1)
+    ledger.landed([replace(counts, landed=seen)], now=later(2))
+    return ledger.partition(JOB, "p1").landed == seen
 
 
 def test_a_partition_nobody_built_has_the_counts_of_nothing(ledger: Ledger) -> None:

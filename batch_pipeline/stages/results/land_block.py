@@ -20,6 +20,7 @@ from batch_pipeline.model import FailureKind
 from batch_pipeline.prices.sql import COSTS, MAY_BE_BILLED, join_sql
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.results import typed_output
+from batch_pipeline.stages.results.oddities import Oddities, oddities
 from batch_pipeline.stages.schemas import OUTCOMES, RESULTS
 from batch_pipeline.stages.sql import literal
 
@@ -35,7 +36,7 @@ _NEEDED = {one.name for one in RESULTS if one.name in FETCHED and one.since == 1
 
 @dataclass(frozen=True)
 class OutcomeFiles:
-    """The outcome files of a partition, read by place; footers are read once."""
+    """The outcome files of some partitions, read by place; footers are read once."""
 
     paths: Sequence[Path]
 
@@ -45,10 +46,28 @@ class OutcomeFiles:
         return [pq.read_metadata(path) for path in self.paths]
 
     @cached_property
-    def size(self) -> tuple[int, int]:
-        """Uncompressed bytes and rows of all files."""
-        groups = [f.row_group(i) for f in self.footers for i in range(f.num_row_groups)]
-        return sum(g.total_byte_size for g in groups), sum(g.num_rows for g in groups)
+    def _by_path(self) -> dict[Path, pq.FileMetaData]:
+        return dict(zip(self.paths, self.footers, strict=True))
+
+    @cached_property
+    def _sizes(self) -> dict[Path, tuple[int, int]]:
+        groups = {
+            path: [footer.row_group(i) for i in range(footer.num_row_groups)]
+            for path, footer in self._by_path.items()
+        }
+        return {
+            path: (sum(g.total_byte_size for g in some), sum(g.num_rows for g in some))
+            for path, some in groups.items()
+        }
+
+    def size(self, some: Sequence[Path]) -> tuple[int, int]:
+        """Uncompressed bytes and rows of *some* of the files."""
+        sizes = [self._sizes[path] for path in some]
+        return sum(size for size, _ in sizes), sum(rows for _, rows in sizes)
+
+    def odd(self, some: Sequence[Path]) -> Oddities:
+        """What the shards of *some* of the files counted."""
+        return oddities(self._by_path[path] for path in some)
 
     def check_current(self) -> None:
         """StoreError for a file of a version whose rows cannot be landed as they are."""

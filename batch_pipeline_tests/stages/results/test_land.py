@@ -162,7 +162,7 @@ def test_vectors_of_one_length_land_as_lists_of_that_size(tmp_path: Path) -> Non
 def test_vectors_of_several_lengths_land_as_plain_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(results, "_BLOCK_ROWS", block)
+    monkeypatch.setattr(results, "BLOCK_ROWS", block)
     back = Returned(tmp_path, endpoint="/v1/embeddings")
     back.ask(ids(2))
     back.decode(ids(2), [vector("row-0", 1, 2), vector("row-1", 3)])
@@ -339,7 +339,7 @@ def test_which_failures_are_retryable_is_the_callers_rule(back: Returned) -> Non
 def test_many_blocks_and_scattered_retries_keep_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(results, "BLOCK_ROWS", 7)
     back = Returned(tmp_path)
     names = ids(100)
     back.ask(names, rejected={"row-50": "too long"})

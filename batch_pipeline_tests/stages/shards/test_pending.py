@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batch_pipeline.model import FailureKind, Limits
 from batch_pipeline.prices.find import Prices
-from batch_pipeline.stages.results.land import land
+from batch_pipeline.stages.results.land import Landing, land
 from batch_pipeline.stages.results.unanswered import FILE_CUT
 from batch_pipeline.stages.schemas import OUTCOMES
 from batch_pipeline.stages.shards.pending import Only, Pending, choose
@@ -208,14 +208,13 @@ def test_what_results_say_goes_again_is_what_is_sent_again(
     ]
     files = [world.written(rows[:10], OUTCOMES), world.written(rows[10:], OUTCOMES)]
     with connected() as con:
-        landed = land(
+        [landed] = land(
             con,
-            requests=world.table,
+            [Landing(world.table, files, world.root / "results.parquet")],
             outcomes=files,
             key_columns=["id"],
             schema=None,
             priced=Prices(datetime(2026, 11, 21, tzinfo=UTC)),
-            into=world.root / "results.parquet",
             retried_kinds=retried,
             max_attempts=max_attempts,
         )
