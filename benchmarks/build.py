@@ -59,7 +59,7 @@ def ours(source: Path, work: Path, rows: int) -> int:
     from batch_pipeline.providers.openai.codec import OpenAICodec  # noqa: PLC0415
     from batch_pipeline.settings import Settings  # noqa: PLC0415
     from batch_pipeline.spec import BatchJob  # noqa: PLC0415
-    from batch_pipeline.stages.requests.build import CompiledTarget, build_requests  # noqa: PLC0415
+    from batch_pipeline.stages.requests.build import Building, CompiledTarget, build_requests  # noqa: PLC0415
     from batch_pipeline.stages.requests.dataset import open_dataset  # noqa: PLC0415
     from batch_pipeline.stages.shards.cut import choose, cut  # noqa: PLC0415
 
@@ -81,15 +81,14 @@ def ours(source: Path, work: Path, rows: int) -> int:
         envelope=wire.envelope(endpoint),
         limits=wire.limits(endpoint),
     )
+    selection = open_dataset(job.dataset, job.partitions).select("all")
     with connected(work, memory=Settings().memory, threads=Settings().threads) as con:
         built = build_requests(
             con,
             job=job,
             targets=[aim],
-            selection=open_dataset(job.dataset, job.partitions).select("all"),
-            partition="all",
-            into=work / "requests",
-        )
+            partitions={"all": Building(selection, work / "requests")},
+        )["all"]
         pending = choose(
             con,
             tables=[built.table],

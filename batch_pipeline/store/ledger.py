@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import Connection, and_, case, delete, select, update
+from sqlalchemy import Connection, and_, delete, select, update
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary, Shard, ShardState
@@ -22,7 +22,7 @@ from batch_pipeline.store.holds import Holds
 from batch_pipeline.store.moves import Move
 from batch_pipeline.store.partial_files import Cuts
 from batch_pipeline.store.rows import BatchRecord
-from batch_pipeline.store.tables import accounts, batches, locks, partitions, shards
+from batch_pipeline.store.tables import accounts, batches, locks, shards
 
 
 class Ledger:
@@ -280,33 +280,10 @@ class Ledger:
             mine = batches.c.account == account
             return set(connection.scalars(select(batches.c.batch_id).where(mine)))
 
-    def built(
-        self,
-        job: str,
-        partition: str,
-        *,
-        requests: int,
-        rejected: int,
-        digest: str,
-        now: datetime,
-    ) -> None:
-        """A request table was written; another digest than before makes the results stale."""
-        columns = partitions.c
-        values = {
-            "requests": requests,
-            "rejected": rejected,
-            "digest": digest,
-            "landed": case((columns.digest == digest, columns.landed), else_=-1),
-            "deferred": case((columns.digest == digest, columns.deferred), else_=0),
-            "updated_at": now,
-        }
+    def built(self, counts: Sequence[PartitionCounts], *, now: datetime) -> None:
+        """Request tables were written; another digest than before makes the results stale."""
         with self._database.writing() as connection:
-            moves.touch_partitions(connection, [(job, partition)], now=now)
-            connection.execute(
-                update(partitions)
-                .where(columns.job == job, columns.partition == partition)
-                .values(values)
-            )
+            moves.built(connection, counts, now=now)
 
     def landed(self, seen: Sequence[PartitionCounts], *, now: datetime) -> None:
         """What results of partitions came to; the rest of their counts is as it was when looked at.

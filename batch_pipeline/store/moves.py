@@ -114,6 +114,30 @@ def lock(
             raise HeldByAnother
 
 
+def built(connection: Connection, counts: Sequence[PartitionCounts], *, now: datetime) -> None:
+    """Note the request tables that were written; see Ledger.built."""
+    columns, written = partitions.c, ("requests", "rejected", "digest")
+    same = columns.digest == bindparam("new_digest")
+    rows = [
+        {
+            "of_job": one.job,
+            "of_partition": one.partition,
+            **{f"new_{name}": getattr(one, name) for name in written},
+        }
+        for one in counts
+    ]
+    values: dict[str, object] = {
+        **{name: bindparam(f"new_{name}") for name in written},
+        "landed": case((same, columns.landed), else_=-1),
+        "deferred": case((same, columns.deferred), else_=0),
+        "updated_at": now,
+    }
+    touch_partitions(connection, [(one.job, one.partition) for one in counts], now=now)
+    these = [columns[name] == bindparam(f"of_{name}") for name in ("job", "partition")]
+    if rows:
+        connection.execute(update(partitions).where(*these).values(values), rows)
+
+
 def landed(connection: Connection, seen: Sequence[PartitionCounts], *, now: datetime) -> None:
     """Write the counts of looked at results, where the request table is still that of the look."""
     columns = partitions.c

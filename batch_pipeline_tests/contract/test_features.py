@@ -21,7 +21,7 @@ from batch_pipeline.providers.capabilities import _WORDS as WORDS
 from batch_pipeline.providers.capabilities import FEATURES, features
 from batch_pipeline.providers.registry import Registry
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.requests.build import CompiledTarget, build_requests
+from batch_pipeline.stages.requests.build import Building, CompiledTarget, build_requests
 from batch_pipeline.stages.requests.dataset import open_dataset
 from batch_pipeline_tests.contract.cases import CASES, EVERYWHERE, Case, named
 from batch_pipeline_tests.contract.client_runner import CON
@@ -168,10 +168,10 @@ def bodies(case_number: int, endpoint: str) -> dict[str, dict[str, Any]]:
             CON,
             job=job,
             targets=[compiled(case, name, one) for name, one in jobs.items()],
-            selection=open_dataset(job.dataset, job.partitions).select("all"),
-            partition="all",
-            into=into,
-        )
+            partitions={
+                "all": Building(open_dataset(job.dataset, job.partitions).select("all"), into)
+            },
+        )["all"]
         assert done.rejected == 0
         lines = [line for file in into.glob("*.jsonl") for line in file.read_bytes().splitlines()]
         names = {row["custom_id"]: row["id"] for row in pq.read_table(done.table).to_pylist()}

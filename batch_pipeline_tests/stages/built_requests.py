@@ -12,7 +12,12 @@ import pyarrow.parquet as pq
 
 from batch_pipeline.model import BuiltTarget, Envelope, Hole, Limits, Tree
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.requests.build import CompiledTarget, RequestsBuilt, build_requests
+from batch_pipeline.stages.requests.build import (
+    Building,
+    CompiledTarget,
+    RequestsBuilt,
+    build_requests,
+)
 from batch_pipeline.stages.requests.dataset import OpenedDataset, open_dataset
 
 ENVELOPE = Envelope('{"custom_id":', ',"body":', "}\n")
@@ -96,11 +101,10 @@ def build(
 ) -> RequestsBuilt:
     usual: Mapping[str, Tree] = {"model": "m", "input": Hole(job.request.prompt or "")}
     asked = usual if body is None else body
-    return build_requests(
+    built = build_requests(
         con,
         job=job,
         targets=targets or [make_target(body=asked, limits=limits)],
-        selection=opened(job).select(partition),
-        partition=partition,
-        into=into,
+        partitions={partition: Building(opened(job).select(partition), into)},
     )
+    return built[partition]

@@ -135,7 +135,7 @@ def test_a_collected_shard_stays_collected(ended: Ledger) -> None:
 
 
 def built(ledger: Ledger, digest: str = "one", partition: str = "p1") -> None:
-    ledger.built(JOB, partition, requests=10, rejected=2, digest=digest, now=later(1))
+    ledger.built([PartitionCounts(JOB, partition, 10, 2, digest)], now=later(1))
 
 
 def landed(ledger: Ledger, seen: int, digest: str = "one") -> bool:

@@ -1,12 +1,13 @@
-"""From a partition's rows to its request lines and request table, column by column."""
+"""From partitions' rows to their request lines and request tables, column by column."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 
 import duckdb
@@ -23,7 +24,7 @@ from batch_pipeline.stages.requests.reading import Selection
 from batch_pipeline.stages.requests.targets import CompiledTarget, built_targets, described
 from batch_pipeline.whole_files import written_aside
 
-__all__ = ["CompiledTarget", "RequestsBuilt", "build_requests", "built_targets"]
+__all__ = ["Building", "CompiledTarget", "RequestsBuilt", "build_requests", "built_targets"]
 
 TABLE = "requests.parquet"
 _SHOWN = 5
@@ -46,78 +47,127 @@ class RequestsBuilt:
     by_target: dict[str, int] = field(default_factory=dict)  # rows to send
 
 
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A partition to build: its rows, and the folder that its lines and table go to."""
+
+    selection: Selection
+    into: Path
+
+
 def build_requests(
     con: duckdb.DuckDBPyConnection,
     *,
     job: BatchJob,
     targets: Sequence[CompiledTarget],
-    selection: Selection,
-    partition: str,
-    into: Path,
-) -> RequestsBuilt:
-    """Write lines and TABLE into the folder *into*: every row of the partition once, in order.
+    partitions: Mapping[str, Building],
+) -> dict[str, RequestsBuilt]:
+    """Write lines and TABLE of each partition, by name: every row once, in order.
 
     A row goes to the first target whose `when` is true for it. One that cannot be a request (a line
     over the byte limit, a value that a cell cannot take) is a rejected row of the table and has
     no line, and then no offset; without a line to measure it has neither bytes nor content hash.
-    Memory is bounded by a batch of rows and not by the partition. Raises TemplateError, SpecError
+    Memory is bounded by a batch of rows and not by a partition. Raises TemplateError, SpecError
     (a key column's name is taken, a rule that cannot be used) and DatasetError (a null or repeated
-    key, a row that no target takes, a file that cannot be read); then nothing is written.
+    key, a row that no target takes, a file that cannot be read); then what is in the folders is of
+    no use, and nobody says which partition it was.
     """
-    keys, where = job.dataset.key, f"{job.name}, partition {partition!r}"
-    check_names(keys, job=job.name)
-    query = line_query(con, job, targets, selection, partition)
-    table, tally = into / TABLE, Tally(described(targets))
-    limits = [compiled.limits for compiled in targets]
-    with written_aside(table) as t, lines_written(into, limits) as writers:
-        written = [
-            TargetLines(compiled, out) for compiled, out in zip(targets, writers, strict=True)
-        ]
-        with closing(query.batches(con, where)) as batches:
-            _write(batches, keys, partition, written, table=t, tally=tally, where=where)
-        if tally.unmatched:
-            raise unmatched(where, tally.unmatched, tally.unmatched_keys)
-        _check_unique(con, query, keys, tally, where)
-        table.unlink(missing_ok=True)  # new lines beside an old table would be sent under its names
-    return RequestsBuilt(
-        requests=tally.requests,
-        rejected=tally.rejected,
-        bytes=sum(each.bytes for each in written),
-        digest=tally.digest(),
-        lines=into / LINES,
-        table=table,
-        by_target={each.compiled.target.name: each.requests for each in written},
-    )
+    check_names(job.dataset.key, job=job.name)
+    selections = {name: one.selection for name, one in partitions.items()}
+    query = line_query(con, job, targets, selections)
+    first = f"{job.name}, partition {next(iter(partitions))!r}"
+    built: dict[str, RequestsBuilt] = {}
+    with closing(query.batches(con, first)) as batches:
+        for number, some in groupby(batches, key=itemgetter(0)):
+            name = query.partitions[number]
+            one = _One(con, job, targets, query, number)
+            built[name] = one.built((batch for _, batch in some), partitions[name].into)
+    return built
 
 
-def _write(
-    batches: Generator[pa.RecordBatch],
-    keys: Sequence[str],
-    partition: str,
-    written: Sequence[TargetLines],
-    *,
-    table: Path,
-    tally: Tally,
-    where: str,
-) -> None:
-    first = next(batches)  # empty, for its schema
-    schema = _schema(keys, first.schema, tally.targets)
-    with row_groups(table, schema) as groups:
-        for batch in batches:
-            *given, key, custom_id = batch.columns[: len(keys) + 2]
-            if key.null_count:
-                row = int(np.flatnonzero(key.is_null())[0]) + 1
-                raise missing(where, keys, tally.requests + row)
-            if tally.add_unmatched(batch):
-                continue
-            tally.key_hashes.append(batch[KEY_HASH].to_numpy().copy())
-            made = placed(batch, written)
-            said = [detached(column) for column in (*given, key, custom_id)]
-            content_hash, *places = made.columns
-            columns = [pa.repeat(partition, batch.num_rows), *said, content_hash]
-            columns += [_names(batch, written), *places]
-            groups.add(pa.record_batch(columns, schema=schema))
-            tally.add(batch, made)
+@dataclass(frozen=True, slots=True)
+class _One:
+    """One partition of those that a query yields."""
+
+    con: duckdb.DuckDBPyConnection
+    job: BatchJob
+    targets: Sequence[CompiledTarget]
+    query: LineQuery
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The partition's."""
+        return self.query.partitions[self.number]
+
+    @property
+    def where(self) -> str:
+        """What errors say of it."""
+        return f"{self.job.name}, partition {self.name!r}"
+
+    def built(self, batches: Iterator[pa.RecordBatch], into: Path) -> RequestsBuilt:
+        """Write the lines and the table into the folder."""
+        table, tally = into / TABLE, Tally(described(self.targets))
+        limits = [compiled.limits for compiled in self.targets]
+        with written_aside(table) as t, lines_written(into, limits) as writers:
+            written = [
+                TargetLines(compiled, out)
+                for compiled, out in zip(self.targets, writers, strict=True)
+            ]
+            self._write(batches, written, table=t, tally=tally)
+            if tally.unmatched:
+                raise unmatched(self.where, tally.unmatched, tally.unmatched_keys)
+            self._check_unique(tally)
+            table.unlink(missing_ok=True)  # new lines beside an old table would be sent as its own
+        return RequestsBuilt(
+            requests=tally.requests,
+            rejected=tally.rejected,
+            bytes=sum(each.bytes for each in written),
+            digest=tally.digest(),
+            lines=into / LINES,
+            table=table,
+            by_target={each.compiled.target.name: each.requests for each in written},
+        )
+
+    def _write(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        written: Sequence[TargetLines],
+        *,
+        table: Path,
+        tally: Tally,
+    ) -> None:
+        keys = self.job.dataset.key
+        first = next(batches)  # empty, for its schema
+        schema = _schema(keys, first.schema, tally.targets)
+        with row_groups(table, schema) as groups:
+            for batch in batches:
+                *given, key, custom_id = batch.columns[: len(keys) + 2]
+                if key.null_count:
+                    row = int(np.flatnonzero(key.is_null())[0]) + 1
+                    raise missing(self.where, keys, tally.requests + row)
+                if tally.add_unmatched(batch):
+                    continue
+                tally.key_hashes.append(batch[KEY_HASH].to_numpy().copy())
+                made = placed(batch, written)
+                said = [detached(column) for column in (*given, key, custom_id)]
+                content_hash, *places = made.columns
+                columns = [pa.repeat(self.name, batch.num_rows), *said, content_hash]
+                columns += [_names(batch, written), *places]
+                groups.add(pa.record_batch(columns, schema=schema))
+                tally.add(batch, made)
+
+    def _check_unique(self, tally: Tally) -> None:
+        """Compare 64-bit hashes, 8 bytes a row; only equal ones are looked up by name."""
+        if not tally.key_hashes:
+            return
+        hashes = np.concatenate(tally.key_hashes)
+        tally.key_hashes.clear()
+        hashes.sort()
+        twice = [int(each) for each in hashes[1:][hashes[1:] == hashes[:-1]][:_SHOWN]]
+        found = self.query.repeated(self.con, self.number, twice, self.where) if twice else []
+        if found:  # else two keys share a hash, which is nobody's fault
+            raise repeated(self.where, self.job.dataset.key, found[:_SHOWN])
 
 
 def _schema(keys: Sequence[str], built: pa.Schema, targets: Mapping[bytes, bytes]) -> pa.Schema:
@@ -134,27 +184,6 @@ def _names(batch: pa.RecordBatch, written: Sequence[TargetLines]) -> pa.Array:
     if len(names) == 1:
         return pa.repeat(names[0], batch.num_rows)
     return pa.array(names, pa.string()).take(pa.array(numbers(batch)))
-
-
-def _check_unique(
-    con: duckdb.DuckDBPyConnection,
-    query: LineQuery,
-    keys: Sequence[str],
-    tally: Tally,
-    where: str,
-) -> None:
-    """Compare 64-bit hashes, 8 bytes a row; only equal ones are looked up by name."""
-    if not tally.key_hashes:
-        return
-    hashes = np.concatenate(tally.key_hashes)
-    tally.key_hashes.clear()
-    hashes.sort()
-    twice = hashes[1:][hashes[1:] == hashes[:-1]][:_SHOWN]
-    if not len(twice):
-        return
-    found = query.repeated(con, [int(each) for each in twice], where)[:_SHOWN]
-    if found:  # else two keys share a hash, which is nobody's fault
-        raise repeated(where, keys, found)
 
 
 _DIGESTED = ("target", "custom_id", "content_hash", "rejected", "reasons")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import logging
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TypeAlias
@@ -17,12 +17,14 @@ from urllib.parse import unquote
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from batch_pipeline.errors import DatasetError
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.spec import Dataset, Partitions
 from batch_pipeline.stages.requests import time_columns
 from batch_pipeline.stages.requests.column_types import duckdb_type
+from batch_pipeline.stages.requests.many_partitions import counted
 from batch_pipeline.stages.requests.periods import Calendar
 from batch_pipeline.stages.requests.reading import (
     File,
@@ -37,6 +39,7 @@ from batch_pipeline.stages.requests.suggestions import there_are
 
 _log = logging.getLogger("batch_pipeline")
 
+_FOOTERS = 256
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _Cell: TypeAlias = "str | None"
 
@@ -92,6 +95,16 @@ class OpenedDataset:
         self._must_be_a_name(partition)
         return self._selection(files)
 
+    def sized(self, selections: Mapping[str, Selection]) -> dict[str, Selection]:
+        """The same with their sizes known; rows are counted where a column tells the partition."""
+        found = dict(selections)
+        if len(found) > 1 and self.said.kind != "none" and not self._in_path:
+            with suppress(DatasetError):  # whoever reads the rows says what is wrong, and of which
+                counts = counted(list(found.values()))
+                every = zip(found.items(), counts, strict=True)
+                return {name: replace(one, kept=count) for (name, one), count in every}
+        return found
+
     def _in_order(self, names: Collection[str]) -> list[str]:
         """*names* as time goes; DatasetError for those that Dagster would not know."""
         if self._calendar is None:
@@ -108,21 +121,34 @@ class OpenedDataset:
         self._check(parts)
         if keeping is not None:
             self._must_be_a_name(keeping)
-            keep = (self._kept(part, keeping) for part in parts)
-            parts = [part for part in keep if part is not None] or parts[:1]
+            kept = [replace(part, keep=self._keep(keeping, self._kind(part))) for part in parts]
+            # One file at least: what is in none has no rows, and columns all the same.
+            parts = [part for part in kept if self._may_be_in(part)] or kept[:1]
         allowed = self.named["dataset.columns"]
         return Selection(tuple(parts), allowed, partial(self._elsewhere, not_in=frozenset(files)))
 
     def _part(self, file: File) -> Part:
-        with opened(file) as parquet:
-            return Part(file, parquet.schema_arrow.remove_metadata())
+        footer = self._footer(file)
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        schema = footer.schema.to_arrow_schema().remove_metadata()
+        return Part(file, schema, rows=footer.num_rows, bytes=size)
 
-    def _kept(self, part: Part, partition: str) -> Part | None:
-        """The file with what it keeps; None when its row groups hold nothing of *partition*."""
-        keep = self._keep(partition, self._kind(part))
-        with opened(part.file) as parquet:
-            some = parquet.metadata.num_row_groups == 0 or kept_groups(parquet, keep)
-        return replace(part, keep=keep) if some else None
+    def _may_be_in(self, part: Part) -> bool:
+        """False when the row groups of the file hold nothing of what it keeps."""
+        footer = self._footer(part.file)
+        return footer.num_row_groups == 0 or bool(kept_groups(footer, part.keep))
+
+    @cached_property
+    def _footer(self) -> Callable[[File], pq.FileMetaData]:
+        """What a file says of itself; many partitions ask the same files."""
+
+        @lru_cache(maxsize=_FOOTERS)
+        def footer(file: File) -> pq.FileMetaData:
+            with opened(file) as parquet:
+                return parquet.metadata
+
+        return footer
 
     def _check(self, parts: Sequence[Part]) -> None:
         """DatasetError for a column that the job file names and no file has."""

@@ -11,6 +11,7 @@ from batch_pipeline.stages.sql import identifier, literal
 REQUEST_COLUMNS = [
     *("partition", "key", "custom_id", "content_hash", "target", "offset", "bytes", "rejected")
 ]
+_BETWEEN = "\x1f"
 _SLUG = 40
 _DIGEST = 16
 _OPAQUE_DIGEST = 32
@@ -39,10 +40,12 @@ def key_sql(keys: Sequence[str], types: Mapping[str, str]) -> str:
     return f"CASE WHEN {whole} THEN CAST(to_json([{', '.join(texts)}]) AS VARCHAR) END"
 
 
-def custom_id_sql(key: str, *, job: str, partition: str, opaque: bool) -> str:
-    """The custom_id of the text expression *key*: a portable slug and a digest, or only that."""
-    begun = literal(f"{job}\x1f{partition}\x1f")
-    digest = f"sha256(concat({begun}, {key}))"
+def custom_id_sql(key: str, *, scope: str, opaque: bool) -> str:
+    """The custom_id of the text expression *key*: a portable slug and a digest, or only that.
+
+    *scope* is `scope_sql` of the row's job and partition.
+    """
+    digest = f"sha256(concat({scope}, {key}))"
     if opaque:
         return f"left({digest}, {_OPAQUE_DIGEST})"
     slug = f"regexp_replace({key}, '[^A-Za-z0-9_]+', '-', 'g')"
@@ -52,6 +55,16 @@ def custom_id_sql(key: str, *, job: str, partition: str, opaque: bool) -> str:
     named = f"CASE WHEN {clean} THEN {slug} ELSE {short} END"
     dash = f"CASE WHEN {named} = '' THEN '' ELSE '-' END"
     return f"concat({named}, {dash}, left({digest}, {_DIGEST}))"
+
+
+def scope_sql(job: str, partition: str | None, *, column: str) -> str:
+    """What a digest begins with, as arguments of concat: job and partition, or the *column* of it.
+
+    A literal where all rows are of one partition: it is the same text, and quicker.
+    """
+    if partition is not None:
+        return literal(f"{job}{_BETWEEN}{partition}{_BETWEEN}")
+    return f"{literal(job + _BETWEEN)}, {identifier(column)}, {literal(_BETWEEN)}"
 
 
 def repeated(where: str, keys: Sequence[str], names: Iterable[str]) -> DatasetError:

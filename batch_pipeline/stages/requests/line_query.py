@@ -1,4 +1,4 @@
-"""The one query that makes a partition's rows into request lines, with what else is told of a row.
+"""The one query that makes partitions' rows into request lines, with what else is told of a row.
 
 It is built in layers, each a SELECT over the one below; a layer that nothing needs is left out.
 """
@@ -7,24 +7,30 @@ It is built in layers, each a SELECT over the one below; a layer that nothing ne
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from batch_pipeline.model import Envelope
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.requests.keys import custom_id_sql, key_sql
+from batch_pipeline.stages.requests.keys import custom_id_sql, key_sql, scope_sql
 from batch_pipeline.stages.requests.prompt_chars import PromptChars, prompt_chars
 from batch_pipeline.stages.requests.reading import Selection
-from batch_pipeline.stages.requests.rows import VIEW, Rows
+from batch_pipeline.stages.requests.rows import NUMBER, PARTITION, VIEW, Rows
 from batch_pipeline.stages.requests.rules import PROMPT_CHARS, check_rules, rule_sql
 from batch_pipeline.stages.requests.targets import CompiledTarget
 from batch_pipeline.stages.requests.template import Skeleton, compile_body
-from batch_pipeline.stages.requests.used_columns import check_types, key_types, used_columns
+from batch_pipeline.stages.requests.used_columns import (
+    Used,
+    check_types,
+    key_types,
+    used_columns,
+)
 from batch_pipeline.stages.sql import identifier, literal
 
 KEY_HASH, TARGET, REJECTED = "hash", "target", "rejected"
@@ -36,34 +42,56 @@ _TARGET, _REJECTED = (identifier(f"batch_pipeline: {name}") for name in ("target
 class LineQuery:
     """The rows to read, and a query over those of each run of files with equal columns.
 
-    They yield the key columns, then key, custom_id, line and KEY_HASH, of 64 bits; then TARGET, the
-    number of a target, if there are rules (null: none matched), and REJECTED if there are cells:
-    why the row has no line.
+    *partitions* are their names, by number. They yield the key columns, then key, custom_id, line
+    and KEY_HASH, of 64 bits; then TARGET, the number of a target, if there are rules (null: none
+    matched), and REJECTED if there are cells: why the row has no line.
     """
 
+    partitions: Sequence[str]
     runs: Sequence[Run]
 
-    def batches(self, con: duckdb.DuckDBPyConnection, where: str) -> Generator[pa.RecordBatch]:
-        """The batches in dataset order; the first one is empty, for its schema."""
-        for number, run in enumerate(self.runs):
+    def batches(
+        self, con: duckdb.DuckDBPyConnection, where: str
+    ) -> Generator[tuple[int, pa.RecordBatch]]:
+        """The batches of each partition in turn, with its number; the first of each is empty."""
+        begun = -1
+        for run in self.runs:
             with closing(run.rows.query(con, run.sql, where=where)) as made:
-                if number:
-                    next(made)
-                yield from made
+                empty = next(made)
+                for number, batch in chain.from_iterable(map(_by_partition, made)):
+                    yield from ((new, empty) for new in range(begun + 1, number + 1))
+                    begun = max(begun, number)
+                    yield number, batch
+                last = run.rows.selections[-1][0]
+                yield from ((new, empty) for new in range(begun + 1, last + 1))
+                begun = last
 
     def repeated(
-        self, con: duckdb.DuckDBPyConnection, hashes: Sequence[int], where: str
+        self, con: duckdb.DuckDBPyConnection, number: int, hashes: Sequence[int], where: str
     ) -> list[str]:
-        """Keys with one of *hashes* that more than one row has, sorted."""
+        """Keys of a partition with one of *hashes* that more than one row has, sorted."""
         times: Counter[str] = Counter()
         for run in self.runs:
+            mine = [one for one in run.rows.selections if one[0] == number]
             query = (
                 f"SELECT key, count(*) FROM (SELECT {run.key} AS key FROM {identifier(VIEW)}) "
                 f"WHERE hash(key) IN ({', '.join(map(str, hashes))}) GROUP BY key"
             )
-            for batch in Rows(run.rows.selection, run.rows.keys, ()).query(con, query, where=where):
+            rows = Rows(mine, run.rows.keys, ())
+            for batch in rows.query(con, query, where=where) if mine else ():
                 times.update(dict(zip(*(c.to_pylist() for c in batch.columns), strict=True)))
         return sorted(key for key, count in times.items() if count > 1)
+
+
+def _by_partition(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of each partition in *batch*, which has them one after the other."""
+    if NUMBER not in batch.schema.names:
+        yield 0, batch
+        return
+    numbers = batch[NUMBER].to_numpy()
+    edges = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)).tolist()
+    for first, end in pairwise(edges):
+        yield int(numbers[first]), batch.slice(first, end - first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,55 +133,86 @@ class _Parts:
         known = ([wrong for wrong in each if wrong is not None] for each in wrongs)
         return [f"coalesce({', '.join(each)})" if each else "NULL" for each in known]
 
-    def rows(self, selection: Selection, keys: Sequence[str]) -> Rows:
+    def rows(
+        self, selections: Sequence[tuple[int, Selection]], keys: Sequence[str], names: Sequence[str]
+    ) -> Rows:
         """The rows with every column that a part needs."""
         templates = chain(self.size.templates, *(body.templates for body in self.bodies))
         cells = chain(self.size.cells, *(body.cells for body in self.bodies))
         garbled = chain(*(each.bytes for body in self.bodies for each in body.templates))
         also = [*(cell.column for cell in cells), *sorted(self.reads), *garbled]
-        return Rows(selection, keys, list(dict.fromkeys(templates)), also)
+        return Rows(selections, keys, list(dict.fromkeys(templates)), also, names)
 
 
 def line_query(
     con: duckdb.DuckDBPyConnection,
     job: BatchJob,
     targets: Sequence[CompiledTarget],
-    selection: Selection,
-    partition: str,
+    selections: Mapping[str, Selection],
 ) -> LineQuery:
-    """Compile the targets' bodies and rules over the columns of each file of *selection*.
+    """Compile the targets' bodies and rules over the columns of each file of the partitions.
 
-    Raises TemplateError, SpecError and DatasetError for what those columns cannot fill.
+    Neighbouring files of equal columns are one query, whichever partitions they are of. Raises
+    TemplateError, SpecError and DatasetError for what those columns cannot fill.
     """
     used = used_columns(con, job, targets)
-    groups = selection.groups(used.folded)
-    keys = key_types(groups, job.dataset.key)
-    check_types(groups, used)
-    compiled: list[tuple[Selection, _Parts]] = []
-    for group in groups:
-        absent = used.absent_in(group, selection)
-        whole = replace(group, absent={n: k for n, k in absent.items() if n in used.rules})
-        compiled.append((whole, _parts(con, job, targets, whole, frozenset(absent))))
-    rejects = any(reason != "NULL" for _, parts in compiled for reason in parts.reasons)
+    parts: dict[_Look, _Parts] = {}
+    alike: list[tuple[_Look, list[tuple[int, Selection]]]] = []
+    for number, selection in enumerate(selections.values()):
+        for look, group in _looks(job, selection, used):
+            if look not in parts:
+                parts[look] = _parts(con, job, targets, group, frozenset(look.absent))
+            if not alike or alike[-1][0] != look:
+                alike.append((look, []))
+            alike[-1][1].append((number, group))
+    rejects = any(reason != "NULL" for each in parts.values() for reason in each.reasons)
+    names = list(selections)
     return LineQuery(
-        [
-            _run(job, targets, one, parts, partition, keys, rejects=rejects)
-            for one, parts in compiled
-        ]
+        names, [_run(job, targets, of, parts[look], look, names, rejects) for look, of in alike]
     )
 
 
-def _run(
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a query over files depends on: the types of what is used, there or absent."""
+
+    used: tuple[tuple[str, str], ...]
+    absent: tuple[str, ...]
+    absent_kinds: tuple[str, ...]
+    cast: tuple[tuple[str, str], ...]  # key columns whose type differs between the files
+    has_prompt_chars: bool
+
+
+def _looks(job: BatchJob, selection: Selection, used: Used) -> Iterator[tuple[_Look, Selection]]:
+    """The files of a partition with equal columns, in order."""
+    groups = selection.groups(used.folded)
+    keys = key_types(groups, job.dataset.key)
+    check_types(groups, used)
+    for group in groups:
+        absent = dict(sorted(used.absent_in(group, selection).items()))
+        first = group.parts[0]
+        look = _Look(
+            used=first.looks(used.folded),
+            absent=tuple(absent),
+            absent_kinds=tuple(map(str, absent.values())),
+            cast=tuple(sorted(keys.items())),
+            has_prompt_chars=PROMPT_CHARS in {name.lower() for name in first.names},
+        )
+        in_rules = {name: kind for name, kind in absent.items() if name in used.rules}
+        yield look, replace(group, absent=in_rules)
+
+
+def _run(  # noqa: PLR0917 - what one query is made of
     job: BatchJob,
     targets: Sequence[CompiledTarget],
-    selection: Selection,
+    selections: Sequence[tuple[int, Selection]],
     parts: _Parts,
-    partition: str,
-    keys: Mapping[str, str],
-    *,
-    rejects: bool,
+    look: _Look,
+    names: Sequence[str],
+    rejects: bool,  # noqa: FBT001 - of all runs of the query
 ) -> Run:
-    rows = parts.rows(selection, job.dataset.key)
+    many = names if len(names) > 1 else ()
+    rows = parts.rows(selections, job.dataset.key, many)
     source = _over(identifier(VIEW), parts.prepared)
     if parts.size.turns or parts.size.cells:
         source = _over(source, {PROMPT_CHARS: parts.size.sql(rows.text_of)})
@@ -168,8 +227,12 @@ def _run(
     line = _by_target([_line_sql(compiled.envelope) for compiled in targets])
     if REJECTED in told:
         line = f"CASE WHEN {_REJECTED} IS NULL THEN {line} END"
-    key = key_sql(job.dataset.key, selection.kinds)
-    return Run(rows, _query(job, selection, partition, source, body, line, told, keys), key)
+    if many:
+        told |= {identifier(name): identifier(name) for name in (NUMBER, PARTITION)}
+    scope = scope_sql(job.name, None if many else names[0], column=PARTITION)
+    first, cast = selections[0][1], dict(look.cast)
+    query = _query(job, first, scope, source, body, line, told, cast)
+    return Run(rows, query, key_sql(job.dataset.key, first.kinds))
 
 
 def _parts(
@@ -230,7 +293,7 @@ def _line_sql(envelope: Envelope) -> str:
 def _query(  # noqa: PLR0913, PLR0917 - the layers, from below
     job: BatchJob,
     selection: Selection,
-    partition: str,
+    scope: str,
     source: str,
     body: str,
     line: str,
@@ -246,7 +309,7 @@ def _query(  # noqa: PLR0913, PLR0917 - the layers, from below
     ]
     given = [f"{value} AS {name}" for value, name in zip(values, names, strict=True)]
     key = key_sql(keys, kinds)
-    custom_id = custom_id_sql("key", job=job.name, partition=partition, opaque=opaque)
+    custom_id = custom_id_sql("key", scope=scope, opaque=opaque)
     columns = [*names, "key", "custom_id", f"{line} AS line", f"hash(key) AS {KEY_HASH}"]
     columns += [f"{computed} AS {name}" for name, computed in told.items()]
     made = [*given, f"{key} AS key", f"{body} AS body", *told.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from functools import cached_property
 from itertools import groupby
 
@@ -49,6 +50,14 @@ class Keep:
         """The type of the column that it looks at."""
         return pa.string() if self.low is None else self.low.type
 
+    @property
+    def begins(self) -> datetime | date:
+        """From when on rows are kept."""
+        if self.low is None:
+            raise ValueError(f"{self.column} is kept by its text, not by a time")
+        begins: datetime | date = self.low.as_py()
+        return begins
+
     def mask(self, values: pa.Array) -> pa.Array:
         """True where the row is kept; null (not kept) where the column is null."""
         values = read_as(values, readable(values.type))
@@ -73,12 +82,20 @@ class Part:
     file: File
     schema: pa.Schema
     keep: Keep | None = None
+    rows: int = 0  # of the whole file
+    bytes: int = 0  # of all its columns, uncompressed
 
     @cached_property
     def names(self) -> list[str]:
         """Every column once: those of the file and those of its folders."""
         own = (name for name in self.schema.names if name not in self.file.hive)
         return list(dict.fromkeys([*own, *self.file.hive]))
+
+    def looks(self, used: Collection[str] | None) -> tuple[tuple[str, str], ...]:
+        """The types of its *used* columns (in lower case; None: all)."""
+        names = (name for name in self.names if used is None or name.lower() in used)
+        kinds = [(name, str(self.kind(name))) for name in sorted(names)]
+        return (*kinds, *([] if self.keep is None else [("", str(self.keep.kind))]))
 
     def kind(self, name: str) -> pa.DataType | None:
         """What the column is read as; None when the file has none; DatasetError for doubles."""
@@ -138,11 +155,19 @@ class Selection:
     allowed: tuple[str, ...] = ()
     elsewhere: Callable[[str], pa.DataType | None] = lambda _: None
     absent: Mapping[str, pa.DataType] = field(default_factory=dict)
+    kept: int | None = None  # rows, where that is known and they are not those of whole files
 
     @property
     def files(self) -> tuple[File, ...]:
         """The files, in the dataset's order."""
         return tuple(part.file for part in self.parts)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and about how many bytes; of the whole files where nobody has counted."""
+        rows, held = sum(part.rows for part in self.parts), sum(part.bytes for part in self.parts)
+        kept = rows if self.kept is None else self.kept
+        return kept, held * kept // max(rows, 1)
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -168,13 +193,8 @@ class Selection:
 
     def groups(self, used: Collection[str] | None) -> list[Selection]:
         """Neighbouring files whose *used* columns (in lower case; None: all) have equal types."""
-
-        def seen(part: Part) -> list[tuple[str, str]]:
-            names = (n for n in part.names if used is None or n.lower() in used)
-            kinds = [(name, str(part.kind(name))) for name in sorted(names)]
-            return kinds if part.keep is None else [*kinds, ("", str(part.keep.kind))]
-
-        return [replace(self, parts=tuple(some)) for _, some in groupby(self.parts, key=seen)]
+        every = groupby(self.parts, key=lambda part: part.looks(used))
+        return [replace(self, parts=tuple(some)) for _, some in every]
 
     def schema(self, columns: Sequence[str]) -> pa.Schema:
         """The *columns* of a group's files."""
@@ -211,14 +231,14 @@ def opened(file: File) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def batch_rows(selection: Selection, columns: Sequence[str]) -> int:
-    """How many rows make a batch of a few megabytes, judged by the head of some files.
+def batch_rows(files: Sequence[File], columns: Sequence[str]) -> int:
+    """How many rows make a batch of a few megabytes, judged by the head of some of the files.
 
     Parquet's own sizes are those of encoded pages: a repeated long text counts once there.
     """
-    files = selection.files[:: max(1, len(selection.files) // _PROBED_FILES)]
+    some_files = files[:: max(1, len(files) // _PROBED_FILES)]
     largest = 1.0
-    for file in files[:_PROBED_FILES]:
+    for file in some_files[:_PROBED_FILES]:
         with opened(file) as parquet:
             names = _physical(parquet, file, columns)
             coded = _coded_bytes(parquet.metadata, names) / max(1, parquet.metadata.num_rows)
@@ -233,22 +253,29 @@ def batches(selection: Selection, columns: Sequence[str], *, rows: int) -> Itera
     """The rows in dataset order, only *columns*, as each file has them, at most *rows* at once."""
     for part in selection.parts:
         schema = replace(selection, parts=(part,)).schema(columns)
-        with opened(part.file) as parquet:
-            yield from _of_file(part, parquet, schema, rows)
+        keep, extra = part.keep, [] if part.keep is None else [part.keep.column]
+        for batch in file_batches(part.file, [*columns, *extra], keep, rows=rows):
+            kept = batch if keep is None else batch.filter(keep.mask(batch.column(keep.column)))
+            if kept.num_rows:
+                yield as_read(kept, schema, part.file)
 
 
-def _of_file(
-    part: Part, parquet: pq.ParquetFile, schema: pa.Schema, rows: int
+def file_batches(
+    file: File, columns: Sequence[str], keep: Keep | None, *, rows: int
 ) -> Iterator[pa.RecordBatch]:
-    file, keep = part.file, part.keep
-    extra = [] if keep is None else [keep.column]
-    names = _physical(parquet, file, [*schema.names, *extra])
-    groups = kept_groups(parquet, keep)
-    for batch in parquet.iter_batches(rows, row_groups=groups, columns=names, use_threads=False):
-        batch.validate(full=True)  # a file may say "text" of bytes that are none
-        kept = batch if keep is None else batch.filter(keep.mask(batch.column(keep.column)))
-        if kept.num_rows:
-            yield pa.record_batch([_column(kept, field, file) for field in schema], schema=schema)
+    """Rows of the row groups that may hold some to *keep*, as the file has them."""
+    with opened(file) as parquet:
+        names, groups = _physical(parquet, file, columns), kept_groups(parquet.metadata, keep)
+        for batch in parquet.iter_batches(
+            rows, row_groups=groups, columns=names, use_threads=False
+        ):
+            batch.validate(full=True)  # a file may say "text" of bytes that are none
+            yield batch
+
+
+def as_read(batch: pa.RecordBatch, schema: pa.Schema, file: File) -> pa.RecordBatch:
+    """The rows with the columns of *schema*: those of the folders too, and null what is absent."""
+    return pa.record_batch([_column(batch, field, file) for field in schema], schema=schema)
 
 
 def _column(batch: pa.RecordBatch, field: pa.Field, file: File) -> pa.Array:
@@ -271,9 +298,8 @@ def _physical(parquet: pq.ParquetFile, file: File, columns: Sequence[str]) -> li
     return wanted or there[:1]  # a batch of no columns would not know its length
 
 
-def kept_groups(parquet: pq.ParquetFile, keep: Keep | None) -> list[int]:
+def kept_groups(meta: pq.FileMetaData, keep: Keep | None) -> list[int]:
     """The row groups that may hold rows to keep."""
-    meta = parquet.metadata
     every = range(meta.num_row_groups)
     if keep is None or not meta.num_row_groups:
         return list(every)

@@ -1,36 +1,43 @@
-"""A partition's rows as DuckDB sees them: Arrow batches, with Jinja2's texts as further columns."""
+"""Partitions' rows as DuckDB sees them: Arrow batches, with Jinja2's texts as further columns."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import duckdb
 import pyarrow as pa
 
 from batch_pipeline.errors import BatchPipelineError, DatasetError, StoreError
-from batch_pipeline.stages.requests.reading import Selection, batch_rows, batches
+from batch_pipeline.stages.requests.many_partitions import Numbered, rows_of
+from batch_pipeline.stages.requests.reading import Selection, batch_rows
 from batch_pipeline.stages.requests.sandbox import render
 from batch_pipeline.stages.requests.template import Compiled
 from batch_pipeline.stages.sql import identifier
 
 VIEW = "rows of the partition"
+NUMBER, PARTITION = "batch_pipeline: number", "batch_pipeline: partition"
+"""Where rows of several partitions are read: which one of them each is of, and its name."""
 _AHEAD = "16MB"
 
 
 @dataclass
 class Rows:
-    """The rows of *selection* with the columns that keys and templates need, and *also* some.
+    """The rows of *selections* with the columns that keys and templates need, and *also* some.
+
+    A selection comes with the number of its partition; where there are several partitions, *names*
+    are theirs, and each row has NUMBER and PARTITION too. All have equal columns.
 
     Reading goes through pyarrow in batches of a few megabytes: DuckDB's own Parquet reader works
     on 2048 rows at once, which for long texts is far over any memory limit one would want.
     """
 
-    selection: Selection
+    selections: Sequence[tuple[int, Selection]]
     keys: Sequence[str]
     templates: Sequence[Compiled]
     also: Sequence[str] = ()
+    names: Sequence[str] = ()
     _failed: BatchPipelineError | None = field(default=None, init=False)
 
     def text_of(self, template: Compiled) -> str:
@@ -41,7 +48,8 @@ class Rows:
         self, con: duckdb.DuckDBPyConnection, sql: str, *, where: str
     ) -> Generator[pa.RecordBatch]:
         """The batches that *sql* over VIEW yields, in dataset order; the first one may be empty."""
-        size = batch_rows(self.selection, self._read)
+        files = [file for _, selection in self.selections for file in selection.files]
+        size = batch_rows(list(dict.fromkeys(files)), self._read)
         with (
             closing(self._batches(size, where)) as source,
             _named_errors(self, where),
@@ -68,22 +76,22 @@ class Rows:
     @property
     def _schema(self) -> pa.Schema:
         rendered = [_rendered(n) for n, each in enumerate(self.templates) if each.jinja]
-        return pa.schema(
-            list(self.selection.schema(self._passed))
-            + [pa.field(name, pa.string()) for name in rendered]
-        )
+        fields = list(self.selections[0][1].schema(self._passed))
+        fields += [pa.field(name, pa.string()) for name in rendered]
+        if self.names:
+            fields += [pa.field(NUMBER, pa.int32()), pa.field(PARTITION, pa.string())]
+        return pa.schema(fields)
 
     def _batches(self, size: int, where: str) -> Generator[pa.RecordBatch]:
         try:
-            for part in self.selection.parts:
-                one = replace(self.selection, parts=(part,))
-                for batch in batches(one, self._read, rows=size):
-                    yield self._with_rendered(batch, f"{part.file.path} ({where})")
+            for one in rows_of(self.selections, self._read, rows=size):
+                yield self._with_rendered(one, where)
         except BatchPipelineError as error:
             self._failed = error  # DuckDB passes on no more than its text
             raise
 
-    def _with_rendered(self, batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
+    def _with_rendered(self, of: Numbered, where: str) -> pa.RecordBatch:
+        batch, where = of.rows, f"{of.file.path} ({where})"
         columns = [batch.column(name) for name in self._passed]
         for each in self.templates:
             if each.jinja is not None:
@@ -92,6 +100,10 @@ class Rows:
                 columns.append(
                     render(each.jinja, some, self.keys, each.columns, each.absent, where=where)
                 )
+        if self.names:
+            count = batch.num_rows
+            columns += [pa.repeat(pa.scalar(of.number, pa.int32()), count)]
+            columns += [pa.repeat(self.names[of.number], count)]
         return pa.record_batch(columns, schema=self._schema)
 
 

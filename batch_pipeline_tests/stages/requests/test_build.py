@@ -225,7 +225,7 @@ def test_a_row_that_fails_to_render_stops_the_build_by_its_key(tmp_path: Path) -
     job = make_job(tmp_path / "x.parquet", prompt="{{ 1 / 0 if id == 'row 7' else text }}")
     with pytest.raises(TemplateError, match="the row with key 'row 7' cannot be rendered: ZeroDiv"):
         built(job, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").rglob("*")) == []
 
 
 def test_templates_see_only_the_columns_they_may_use(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_long_texts_are_read_in_smaller_batches(tmp_path: Path) -> None:
     with connected() as con:
         selection = opened(job).select("all")
         made = build(con, job, tmp_path / "out")
-    assert reading.batch_rows(selection, ["id", "text"]) < 100
+    assert reading.batch_rows(selection.files, ["id", "text"]) < 100
     assert made.requests == 600
     assert made.bytes > 600 * 80_000
 
