@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from batch_pipeline.model import ShardState
 from batch_pipeline.pipeline import decoding, landing
@@ -10,7 +10,7 @@ from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
 from batch_pipeline.policy.absence import may_be_billed
-from batch_pipeline.stages.bill.report import CostReport, cost_report
+from batch_pipeline.stages.bill.report import Bill, Carried, CostReport, billed
 from batch_pipeline.stages.bill.superseded import Beside
 
 
@@ -21,23 +21,29 @@ def report(
 
     A store that can only be read keeps none.
     """
-    if records.writable:
-        reports(records, clients, runtime, [])
-    return _made(records, clients, runtime, _landed(records, partitions))
+    if not records.writable:
+        return _bill(records, clients, runtime, partitions).report(partitions)
+    return _whole(records, clients, runtime, partitions).report(partitions)
 
 
 def reports(
     records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]
 ) -> dict[str, CostReport]:
     """Each landed partition's report, written beside its name; then the job's over all of them."""
-    landing.land_again(records, clients, runtime)
-    made = {name: _made(records, clients, runtime, [name]) for name in _landed(records, partitions)}
+    bill = _whole(records, clients, runtime, partitions)
+    made = {name: bill.report([name]) for name in _landed(records, partitions)}
     for name, one in made.items():
         one.write(records.store.report_file(records.job.name, "md", partition=name).parent)
-    every = [counts.partition for counts in records.ledger.partitions(records.job.name)]
-    whole = _made(records, clients, runtime, _landed(records, every))
-    whole.write(records.store.report_file(records.job.name, "md").parent)
     return made
+
+
+def _whole(records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]) -> Bill:
+    """The bill of all that has landed, *partitions* too; the job's report is written."""
+    landing.land_again(records, clients, runtime)
+    every = [counts.partition for counts in records.ledger.partitions(records.job.name)]
+    bill = _bill(records, clients, runtime, list(dict.fromkeys([*every, *partitions])))
+    bill.report(every).write(records.store.report_file(records.job.name, "md").parent)
+    return bill
 
 
 def _landed(records: Records, partitions: Iterable[str]) -> list[str]:
@@ -45,33 +51,33 @@ def _landed(records: Records, partitions: Iterable[str]) -> list[str]:
     return [one for one in partitions if store.results_file(name, one).exists()]
 
 
-def _made(
-    records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]
-) -> CostReport:
+def _bill(records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str]) -> Bill:
     name, store = records.job.name, records.store
-    shards = records.ledger.shards(name, partitions=partitions, states=[ShardState.COLLECTED])
+    landed = _landed(records, partitions)
+    shards = records.ledger.shards(name, partitions=landed, states=[ShardState.COLLECTED])
+    paths = decoding.outcomes(records, clients, runtime, shards)
     with runtime.duckdb() as con:
-        return cost_report(
+        return billed(
             con,
             job=name,
-            results={one: store.results_file(name, one) for one in partitions},
-            outcomes=decoding.outcomes(records, clients, runtime, shards),
+            results={one: store.results_file(name, one) for one in landed},
+            carried=[
+                Carried(path, shard.partitions, shard.simulated)
+                for path, shard in zip(paths, shards, strict=True)
+            ],
             priced=records.prices(runtime.now()),
-            simulated=any(shard.simulated for shard in shards),
             targets=[(target.sends_to, target.model) for target in records.job.targets],
-            beside=_beside(records, partitions),
+            beside=_beside(records, set(landed)),
         )
 
 
-def _beside(records: Records, partitions: Sequence[str]) -> list[Beside]:
+def _beside(records: Records, partitions: Collection[str]) -> list[Beside]:
     """Batches with rows of these partitions that may be billed and gave no result."""
     found: list[Beside] = []
     for record in records.ledger.absences.superseded(records.job.name):
         shard, seen = records.ledger.shard(record.shard_id), record.observation
-        rows = {name: count for name, count in shard.partitions.items() if name in partitions}
-        if rows and may_be_billed(seen):
-            status, done = seen.raw_status, seen.completed
-            found.append(
-                Beside(seen.batch_id, shard.provider, shard.model, status, done, rows=rows)
-            )
+        status, done = seen.raw_status, seen.completed
+        one = Beside(seen.batch_id, shard.provider, shard.model, status, done, shard.partitions)
+        if may_be_billed(seen) and (part := one.of(partitions)).rows:
+            found.append(part)
     return found

@@ -77,9 +77,8 @@ def bill(
     lines: dict[_Key, _Facts] = {}
     if results and outcomes:
         lines |= _sent(con, sorted(results), outcomes, priced)
-    for partition, path in results.items():
-        for key, facts in _final(con, partition, path):
-            lines[key] = {**lines.get(key, {}), **facts}
+    for key, facts in _final(con, results) if results else ():
+        lines[key] = {**lines.get(key, {}), **facts}
     order = sorted(lines, key=lambda key: tuple(part or "" for part in key))
     return tuple(BillLine(*key, **lines[key]) for key in order)
 
@@ -173,18 +172,22 @@ def _sent(
 
 
 def _final(
-    con: duckdb.DuckDBPyConnection, partition: str, results: Path
+    con: duckdb.DuckDBPyConnection, results: Mapping[str, Path]
 ) -> Iterable[tuple[_Key, _Facts]]:
     """What became of the requests in the end."""
-    found = _records(
-        con,
-        f"""
+    paths = ", ".join(literal(str(path)) for path in results.values())
+    named = {"partition": list(results), "path": [str(path) for path in results.values()]}
+    con.register("landed", pa.table(named))
+    try:
+        yield from _records(
+            con,
+            f"""
         WITH kinds AS (
-            SELECT provider, model, failure, count(*) AS rows, sum(cost_usd) AS cost,
+            SELECT filename, provider, model, failure, count(*) AS rows, sum(cost_usd) AS cost,
                 {unknown_sql("cost_usd")} AS unknown
-            FROM read_parquet({literal(str(results))}, hive_partitioning = false) GROUP BY ALL
+            FROM read_parquet([{paths}], filename = true, hive_partitioning = false) GROUP BY ALL
         )
-        SELECT {literal(partition)} AS partition, provider, model, sum(rows)::BIGINT AS requests,
+        SELECT landed.partition, provider, model, sum(rows)::BIGINT AS requests,
             coalesce(sum(rows) FILTER (failure IS NULL), 0)::BIGINT AS succeeded,
             map_from_entries(
                 coalesce(
@@ -194,10 +197,11 @@ def _final(
                 )
             ) AS by_kind,
             coalesce(sum(cost), CASE WHEN sum(unknown) = 0 THEN 0 END) AS results_cost
-        FROM kinds GROUP BY ALL
+        FROM kinds JOIN landed ON path = filename GROUP BY ALL
         """,
-    )
-    return list(found)
+        )
+    finally:
+        con.unregister("landed")
 
 
 def _records(con: duckdb.DuckDBPyConnection, query: str) -> Iterable[tuple[_Key, _Facts]]:

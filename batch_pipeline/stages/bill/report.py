@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,9 @@ import duckdb
 from batch_pipeline.escaping import markdown
 from batch_pipeline.prices.find import PACKAGE, Prices
 from batch_pipeline.stages.bill.attempts import BillLine, bill, total
-from batch_pipeline.stages.bill.routing import Routed, routed
+from batch_pipeline.stages.bill.routing import Routed, Routes, routes
 from batch_pipeline.stages.bill.superseded import Beside, lines, told
-from batch_pipeline.stages.results.oddities import Oddities, oddities_of
+from batch_pipeline.stages.results.oddities import Oddities, added, oddities_of
 from batch_pipeline.whole_files import written_aside
 
 _SIMULATED = (
@@ -102,32 +105,86 @@ class CostReport:
         return "\n".join([f"Prices: {self.prices_from}, as of {self.prices_on}.", *notes])
 
 
-def cost_report(  # noqa: PLR0913 - what a report is made from, each named by its caller
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The outcomes of a shard, and the partitions that it carried requests of."""
+
+    outcomes: Path
+    partitions: Collection[str]
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What some partitions of a job cost: one look, for the reports of all and of each."""
+
+    job: str
+    on: date
+    lines: Sequence[BillLine]
+    routes: Routes
+    beside: Sequence[Beside]
+    carried: Sequence[Carried]
+    odd: Mapping[Path, Oddities]
+
+    @cached_property
+    def _lines_of(self) -> Mapping[str, Sequence[BillLine]]:
+        every = groupby(self.lines, key=lambda line: line.partition)
+        return {name: list(some) for name, some in every}
+
+    @cached_property
+    def _shards_of(self) -> Mapping[str, Sequence[int]]:
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for number, one in enumerate(self.carried):
+            for name in one.partitions:
+                found[name].append(number)
+        return found
+
+    def report(self, partitions: Iterable[str]) -> CostReport:
+        """The report over those of *partitions* that are in the bill.
+
+        Every attempt is billed, also those whose answer is in no result. A banner stands over
+        amounts that nobody pays.
+        """
+        wanted = dict.fromkeys(partitions)
+        numbers = sorted({number for name in wanted for number in self._shards_of.get(name, ())})
+        shards = [self.carried[number] for number in numbers]
+        beside = [part for one in self.beside if (part := one.of(wanted)).rows]
+        return CostReport(
+            job=self.job,
+            lines=tuple(line for name in sorted(wanted) for line in self._lines_of.get(name, ())),
+            prices_on=self.on,
+            simulated=any(one.simulated for one in shards),
+            routed=self.routes.over(wanted),
+            beside=tuple(beside),
+            odd=added(self.odd[one.outcomes] for one in shards),
+        )
+
+
+def billed(
     con: duckdb.DuckDBPyConnection,
     *,
     job: str,
     results: Mapping[str, Path],
-    outcomes: Sequence[Path],
+    carried: Sequence[Carried],
     priced: Prices,
-    simulated: bool = False,
     targets: Sequence[tuple[str, str]] = (),
     beside: Sequence[Beside] = (),
-) -> CostReport:
-    """The report over *results* (partition -> RESULTS file) and all *outcomes* they came from.
+) -> Bill:
+    """The bill of *results* (partition -> RESULTS file) and all outcomes they came from.
 
-    Every attempt is billed, also those whose answer is in no result. *simulated* puts a banner
-    over amounts that nobody pays; *targets* (provider, model) are those rules chose among;
-    *beside* are batches whose answers nobody has.
+    *targets* (provider, model) are those rules chose among; *beside* are batches whose answers
+    nobody has.
     """
+    outcomes = [one.outcomes for one in carried]
     sent = [*bill(con, results=results, outcomes=outcomes, priced=priced), *lines(beside, results)]
-    return CostReport(
+    return Bill(
         job=job,
-        lines=tuple(sorted(sent, key=lambda line: (line.partition, *_name(line)))),
-        prices_on=priced.on.date(),
-        simulated=simulated,
-        routed=routed(con, targets=targets, partitions=results, outcomes=outcomes, priced=priced),
-        beside=tuple(beside),
-        odd=oddities_of(outcomes),
+        on=priced.on.date(),
+        lines=sorted(sent, key=lambda line: (line.partition, *_name(line))),
+        routes=routes(con, targets=targets, partitions=results, outcomes=outcomes, priced=priced),
+        beside=beside,
+        carried=carried,
+        odd={path: oddities_of([path]) for path in outcomes},
     )
 
 

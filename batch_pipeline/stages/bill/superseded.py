@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from batch_pipeline.escaping import markdown
 from batch_pipeline.stages.bill.attempts import BillLine
@@ -19,6 +19,10 @@ class Beside:
     status: str
     completed: int  # as last seen
     rows: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, partitions: Collection[str]) -> Beside:
+        """The same with the rows of these partitions alone."""
+        return replace(self, rows={n: rows for n, rows in self.rows.items() if n in partitions})
 
 
 def lines(batches: Iterable[Beside], partitions: Iterable[str]) -> list[BillLine]:

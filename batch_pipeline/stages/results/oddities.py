@@ -41,9 +41,16 @@ class Oddities:
 
 def oddities(footers: Iterable[pq.FileMetaData]) -> Oddities:
     """The sum of what these outcome files keep."""
-    kept = [json.loads((footer.metadata or {}).get(_KEY, b"{}")) for footer in footers]
+    kept = (json.loads((footer.metadata or {}).get(_KEY, b"{}")) for footer in footers)
     names = [one.name for one in fields(Oddities)]
-    return Oddities(**{name: sum(int(one.get(name, 0)) for one in kept) for name in names})
+    return added(Oddities(**{name: int(one.get(name, 0)) for name in names}) for one in kept)
+
+
+def added(some: Iterable[Oddities]) -> Oddities:
+    """The sums of these counts."""
+    every = [asdict(one) for one in some]
+    names = [one.name for one in fields(Oddities)]
+    return Oddities(**{name: sum(one[name] for one in every) for name in names})
 
 
 def oddities_of(outcomes: Sequence[Path]) -> Oddities:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch_pipeline.prices.find import PACKAGE, Prices
-from batch_pipeline.stages.bill.report import CostReport, cost_report, money
+from batch_pipeline.stages.bill.report import Carried, CostReport, billed, money
 from batch_pipeline_tests.stages.result_lines import (
     CON,
     ON,
@@ -26,14 +26,14 @@ COST = Decimal("0.000005600")
 
 
 def report_of(back: Returned, *, simulated: bool = False) -> CostReport:
-    return cost_report(
+    bill = billed(
         CON,
         job="job",
         results={"all": back.results},
-        outcomes=back.outcomes,
+        carried=[Carried(path, ["all"], simulated) for path in back.outcomes],
         priced=Prices(ON),
-        simulated=simulated,
     )
+    return bill.report(["all"])
 
 
 @pytest.fixture
