@@ -1,72 +1,135 @@
-"""`make bench ROWS=500000`: building requests and collecting results, beside plain baselines.
+"""`make bench ROWS=500000`: how fast and how large, beside the commit before and baselines.
 
-Every round is a process of its own; the table shows the median of the rounds by time, the largest
-peak memory of them, and ratios to ours. Ours also runs once on four times the rows: its memory
-should not grow with them.
+Every round is a process of its own, and ours, the commit before and the baselines take turns; a
+table shows medians of the rounds, the largest peak memory, and ours as a share of each other. Ours
+also builds and collects four times the rows once: its memory should not grow with them.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import build, collect
-from benchmarks.measuring import Measured, printed
+from benchmarks import before, build, collect
+from benchmarks.measuring import (
+    BEFORE,
+    HERE,
+    OURS,
+    ROOT,
+    Contest,
+    Figures,
+    Measured,
+    Tree,
+    middle,
+    round_of,
+)
 
-CONTESTS = {contest.name: contest for contest in (build.CONTEST, collect.CONTEST)}
+CONTESTS: dict[str, Contest | Figures] = {
+    contest.name: contest for contest in (build.CONTEST, collect.CONTEST)
+}
 GROWTH = 4
-OURS = "ours"
 
 
 def main() -> None:
-    """Measure both ways and print a table each."""
+    """Measure what is asked for and print a table each."""
     said = argparse.ArgumentParser(description=__doc__)
-    said.add_argument("--rows", type=int, default=500_000)
+    said.add_argument("--rows", type=int, default=500_000, help="to build and to collect")
     said.add_argument("--rounds", type=int, default=3)
-    said.add_argument("--work", type=Path, default=Path("data/bench"))
-    said.add_argument("--only", choices=CONTESTS, help="one of the two")
-    said.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    said.add_argument("--work", type=Path, default=ROOT / "data" / "bench")
+    said.add_argument("--only", choices=CONTESTS, nargs="+", help="some of the contests")
+    said.add_argument("--before", default=before.COMMIT, help="a commit, or none")
     options = said.parse_args()
-    if options.worker:
-        contest, name = options.worker
-        printed(CONTESTS[contest].run(name, options.rows, options.work))
-        return
-    for name in [options.only] if options.only else CONTESTS:
-        _compare(name, options.rows, options.work / name, rounds=options.rounds)
+    work, out = options.work.resolve(), Console(highlight=False)
+    other = None if options.before == before.NONE else before.checked_out(options.before, work)
+    if other is None and options.before != before.NONE:
+        out.print(f"No column of the commit before: git or its {options.before} is not here.\n")
+    compileall.compile_dir(ROOT / "batch_pipeline", quiet=2)
+    for name in options.only or CONTESTS:
+        contest = CONTESTS[name]
+        if isinstance(contest, Contest):
+            _compete(out, contest, options.rows, work / name, rounds=options.rounds, other=other)
+        else:
+            _compare(out, contest, work / name, rounds=options.rounds, other=other)
 
 
-def _compare(name: str, rows: int, work: Path, *, rounds: int) -> None:
-    out, contest = Console(highlight=False), CONTESTS[name]
+def _compete(
+    out: Console, contest: Contest, rows: int, work: Path, *, rounds: int, other: Tree | None
+) -> None:
     contest.prepare(rows, work)
-    found = {one: contest.measured(one, rows, work, rounds=rounds) for one in contest.contestants}
-    out.print(_table(contest.title, found))
+    entries = [(name, name, HERE) for name in contest.contestants]
+    if other is not None:
+        entries.insert(1, (other.shown, OURS, other))
+    found: dict[str, list[Measured]] = {label: [] for label, _, _ in entries}
+    for _ in range(rounds):
+        for label, name, tree in entries:
+            found[label].append(round_of(contest, name, tree, rows=rows, work=work))
+    medians = {label: middle(taken) for label, taken in found.items()}
+    out.print(_contested(f"{contest.title}, {rows:,} rows", rows, medians))
     contest.prepare(GROWTH * rows, work)
-    larger = contest.measured(OURS, GROWTH * rows, work, rounds=1)
-    grown = larger.peak_mb / found[OURS].peak_mb - 1
+    larger = round_of(contest, OURS, HERE, rows=GROWTH * rows, work=work)
+    grown = larger.peak_mb / medians[OURS].peak_mb - 1
     out.print(
-        f"ours at {larger.rows:,} rows: {larger.seconds:.2f} s, "
+        f"ours at {GROWTH * rows:,} rows: {larger.seconds:.2f} s, "
         f"{larger.peak_mb} MB peak ({grown:+.0%})\n"
     )
 
 
-def _table(title: str, found: dict[str, Measured]) -> Table:
-    ours = found[OURS]
-    table = Table(title=f"{title}, {ours.rows:,} rows", title_justify="left", box=None)
-    table.add_column("")
-    for heading in ("seconds", "rows/s", "MB/s", "peak MB", "times ours"):
+def _contested(title: str, rows: int, found: dict[str, Measured]) -> Table:
+    ours, table = found[OURS], _table(title)
+    for heading in ("seconds", "CPU s", "rows/s", "MB/s", "peak MB", "ours / this"):
         table.add_column(heading, justify="right")
     for name, one in found.items():
         table.add_row(
             name,
             f"{one.seconds:.2f}",
-            f"{one.rows / one.seconds:,.0f}",
+            f"{one.cpu:.2f}",
+            f"{rows / one.seconds:,.0f}",
             f"{one.bytes / one.seconds / 1e6:,.0f}",
             f"{one.peak_mb}",
-            f"{one.seconds / ours.seconds:.2f}",
+            f"{ours.seconds / one.seconds:.2f}",
         )
+    return table
+
+
+def _compare(
+    out: Console, contest: Figures, work: Path, *, rounds: int, other: Tree | None
+) -> None:
+    table = _table(contest.title)
+    for heading in ("seconds", "CPU s", "peak MB", f"{BEFORE}: s", "CPU s", "MB", "ours / before"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for name in contest.takes:
+        trees = [HERE, *([other] if other and contest.take(name, other.name) else [])]
+        found: dict[str, list[Measured]] = {tree.name: [] for tree in trees}
+        for _ in range(min(rounds, contest.rounds.get(name, rounds))):
+            for tree in trees:
+                found[tree.name].append(round_of(contest, name, tree, rows=0, work=work))
+        medians = {tree: middle(taken) for tree, taken in found.items()}
+        table.add_row(name, *_figures(medians, by=contest.by))
+    out.print(table, "")
+
+
+def _figures(found: dict[str, Measured], *, by: str) -> list[str]:
+    ours, other = found[OURS], found.get(BEFORE)
+    theirs, share = ["", "", ""], ""
+    if other is not None:
+        theirs = _times(other)
+        share = f"{getattr(ours, by) / getattr(other, by):.2f}"
+    told = ", ".join(f"{number:,g} {what}" for what, number in ours.counted.items())
+    return [*_times(ours), *theirs, share, told]
+
+
+def _times(one: Measured) -> list[str]:
+    return [f"{one.seconds:.3f}", f"{one.cpu:.3f}", f"{one.peak_mb}"]
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("")
     return table
 
 
