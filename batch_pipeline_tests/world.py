@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from batch_pipeline.pipeline import Pipeline
-from batch_pipeline.pipeline.running import Steps
 from batch_pipeline.pipeline.sending import Submission
+from batch_pipeline.pipeline.standing import Steps
 from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.limits import Limits, Pace
 from batch_pipeline.simulator.server import Simulator

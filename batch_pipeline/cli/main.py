@@ -39,7 +39,7 @@ from batch_pipeline.errors import BatchPipelineError, UsageError
 from batch_pipeline.model import FailureKind
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.checking import doubts
-from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.pipeline.standing import Steps
 from batch_pipeline.pipeline.status import of_stopped
 from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.policy.lifecycle import Step

@@ -21,8 +21,8 @@ from batch_pipeline.escaping import line as one_line
 from batch_pipeline.escaping import plain
 from batch_pipeline.model import IN_FLIGHT, FailureKind, Shard
 from batch_pipeline.pipeline.cancelling import Stopped
-from batch_pipeline.pipeline.running import Steps, Tell
 from batch_pipeline.pipeline.sending import Submission
+from batch_pipeline.pipeline.standing import Steps, Tell
 from batch_pipeline.policy.clocks import clock_is_off
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told

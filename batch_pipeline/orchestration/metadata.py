@@ -18,7 +18,7 @@ from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.collecting import Collected
 from batch_pipeline.pipeline.sending import Submission
-from batch_pipeline.pipeline.watching import in_flight
+from batch_pipeline.pipeline.standing import in_flight
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.stages.bill.attempts import BillLine

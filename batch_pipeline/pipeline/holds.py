@@ -6,13 +6,14 @@ What a batch's answers say about going on is put before its collection is writte
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
 from batch_pipeline.model import BY_ANSWERS, FailureKind, Fault, Hold, HoldKind, RemoteStatus, Shard
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
+from batch_pipeline.pipeline.standing import holds_by_partition
 from batch_pipeline.policy.stops import Ended, alike, tripped, unmatched
 from batch_pipeline.stages.results.outcomes import OutcomesDecoded
 from batch_pipeline.stages.results.unanswered import about_every_line
@@ -48,20 +49,9 @@ def put(
     records.ledger.holds.put(job, [Hold(job, name, kind, reason, now) for name in partitions])
 
 
-def by_partition(
-    records: Records, runtime: Runtime, kinds: Collection[HoldKind] = frozenset(HoldKind)
-) -> Mapping[str, tuple[Hold, ...]]:
-    """The standing holds of these kinds by partition; those of the whole job are under ""."""
-    found: dict[str, tuple[Hold, ...]] = {}
-    for hold in records.ledger.holds.standing(records.job.name, now=runtime.now()):
-        if hold.kind in kinds:
-            found[hold.partition] = (*found.get(hold.partition, ()), hold)
-    return found
-
-
 def free(records: Records, runtime: Runtime, partitions: Collection[str]) -> list[str]:
     """Those of the partitions that may be sent by themselves."""
-    held = by_partition(records, runtime, _BY_ITSELF)
+    held = holds_by_partition(records, runtime, _BY_ITSELF)
     return [] if "" in held else [name for name in partitions if name not in held]
 
 

@@ -14,6 +14,7 @@ from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.decoding import COLLECT_SECONDS
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
+from batch_pipeline.pipeline.standing import is_gone
 from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.pipeline.together import within
 from batch_pipeline.stages.results.land import BLOCK_ROWS, Landed, Landing, land
@@ -28,13 +29,6 @@ def land_again(records: Records, clients: Clients, runtime: Runtime) -> None:
     if gone:
         log.warning("results are gone and made again", extra={"partitions": len(gone)})
         land_each(records, clients, runtime, gone)
-
-
-def is_gone(records: Records, counts: PartitionCounts) -> bool:
-    """True when results were written and are not in the store any more."""
-    if counts.landed < 0 or counts.unanswered or not counts.digest:
-        return False
-    return not records.store.results_file(counts.job, counts.partition).exists()
 
 
 def land_each(

@@ -11,7 +11,7 @@ import numpy as np
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import BY_ANSWERS, IN_FLIGHT, BuiltTarget, Limits, Shard, ShardState
-from batch_pipeline.pipeline import decoding, holds, landing
+from batch_pipeline.pipeline import decoding, landing, standing
 from batch_pipeline.pipeline.admission import Admitted, admit
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -104,7 +104,9 @@ def _pending(
             max_attempts=job.retry.max_attempts,
             only=only,
             withheld=by_hand,
-            once=[name for name in holds.by_partition(records, runtime, BY_ANSWERS) if name],
+            once=[
+                name for name in standing.holds_by_partition(records, runtime, BY_ANSWERS) if name
+            ],
         )
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from batch_pipeline.errors import ProviderError, Throttled, Unavailable
-from batch_pipeline.model import ON_THE_WAY, PartitionSummary, ShardState
-from batch_pipeline.pipeline import collecting, fetching, sending, watching
+from batch_pipeline.model import ON_THE_WAY, ShardState
+from batch_pipeline.pipeline import collecting, fetching, sending, standing, watching
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
-from batch_pipeline.pipeline.watching import in_flight
+from batch_pipeline.pipeline.standing import Steps, Tell, in_flight
 from batch_pipeline.policy.absence import STAYED_FOR
 from batch_pipeline.policy.lifecycle import MOVING, Step
 
 log = logging.getLogger("batch_pipeline")
-
-Steps = dict[str, tuple[Step, PartitionSummary]]
-Tell = Callable[[Steps], None]
 
 _LONGEST_PAUSE = 900.0  # seconds: others may have sent something meanwhile
 
@@ -44,7 +41,7 @@ def drive(
     while True:
         with waited_out():
             _watch(records, clients, runtime)
-        steps = of(records, runtime, partitions)
+        steps = standing.of(records, runtime, partitions)
         tell(steps)
         going = {name: at for name, at in steps.items() if name not in stuck}
         if not any(step in MOVING for step, _ in going.values()):
@@ -66,12 +63,6 @@ def drive(
         if problem is not None:
             raise problem
     return steps
-
-
-def of(records: Records, runtime: Runtime, partitions: Sequence[str]) -> Steps:
-    """The steps of these partitions alone."""
-    known = watching.steps(records, runtime)
-    return {name: known[name] for name in partitions if name in known}
 
 
 def waiting_helps(error: ProviderError) -> bool:
@@ -118,7 +109,7 @@ def _collect(
 def _still_to_collect(records: Records, runtime: Runtime, steps: Steps) -> list[str]:
     """Of what was to be collected, the partitions that still are, or all of it."""
     names = _at(steps, Step.COLLECT)
-    return _at(of(records, runtime, names), Step.COLLECT) or names
+    return _at(standing.of(records, runtime, names), Step.COLLECT) or names
 
 
 def _send(

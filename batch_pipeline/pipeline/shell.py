@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import quote
 
 from batch_pipeline.errors import DatasetError
-from batch_pipeline.model import CanaryRecord, Hold, PartitionSummary, Shard, ShardState
+from batch_pipeline.model import CanaryRecord, Hold, Shard, ShardState
 from batch_pipeline.pipeline import (
     building,
     canary,
@@ -25,6 +25,7 @@ from batch_pipeline.pipeline import (
     running,
     selecting,
     sending,
+    standing,
     status,
     watching,
 )
@@ -32,7 +33,7 @@ from batch_pipeline.pipeline.checking import check
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime, utc_now
-from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.pipeline.standing import Steps, Tell
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
@@ -178,9 +179,9 @@ class Pipeline:
         """Look at batches in flight and record it."""
         return watching.watch(self.records, self.clients, self.runtime)
 
-    def steps(self) -> dict[str, tuple[Step, PartitionSummary]]:
+    def steps(self) -> Steps:
         """The next step of every partition that was ever built."""
-        return watching.steps(self.records, self.runtime)
+        return standing.steps(self.records, self.runtime)
 
     def collect(self, partitions: Iterable[str]) -> collecting.Collected:
         """Fetch what has ended and land the partitions whose rows are all answered."""
@@ -264,8 +265,8 @@ class Pipeline:
         *,
         run_id: str | None = None,
         wait: bool = True,
-        tell: running.Tell = lambda _: None,
-    ) -> running.Steps:
+        tell: Tell = lambda _: None,
+    ) -> Steps:
         """Build, send, wait, collect and retry until nothing moves.
 
         Without *wait* only build and send; then what keeps it from being sent is raised. A
@@ -290,18 +291,18 @@ class Pipeline:
         partitions: Iterable[str],
         *,
         run_id: str | None = None,
-        tell: running.Tell = lambda _: None,
-    ) -> running.Steps:
+        tell: Tell = lambda _: None,
+    ) -> Steps:
         """What the watch sensor does, in this process, until nothing moves any more."""
         return running.drive(
             self.records, self.clients, self.runtime, list(partitions), run_id=run_id, tell=tell
         )
 
-    def steps_of(self, partitions: Iterable[str]) -> running.Steps:
+    def steps_of(self, partitions: Iterable[str]) -> Steps:
         """The steps of these partitions, as far as they were ever built."""
-        return running.of(self.records, self.runtime, list(partitions))
+        return standing.of(self.records, self.runtime, list(partitions))
 
-    def standing(self, steps: running.Steps) -> dict[str, object]:
+    def standing(self, steps: Steps) -> dict[str, object]:
         """Numbers for scripts: totals, and each partition's step and counts."""
         shards = self.shards(list(steps))
         odd = self.oddities(shards)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from batch_pipeline.model import Shard
 from batch_pipeline.pipeline.cancelling import Stopped
-from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.pipeline.standing import Steps
 from batch_pipeline.policy.retention import runs_out
 from batch_pipeline.stages.results.oddities import Oddities
 

@@ -9,15 +9,13 @@ from datetime import datetime, timedelta
 
 from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError, Unreadable
 from batch_pipeline.model import (
-    ON_THE_WAY,
     TERMINAL,
     Missed,
     Observation,
-    PartitionSummary,
     Shard,
     ShardState,
 )
-from batch_pipeline.pipeline import holds, landing, missed, stray_batches
+from batch_pipeline.pipeline import missed, stray_batches
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
@@ -25,13 +23,11 @@ from batch_pipeline.pipeline.sending import one_line_too_large
 from batch_pipeline.policy.absence import WARY
 from batch_pipeline.policy.clocks import CLOCKS_DIFFER, clock_is_off, known_time
 from batch_pipeline.policy.lifecycle import (
-    Step,
     Verdict,
     backoff,
     is_lost_for_good,
     is_out_of_credit,
     is_too_much,
-    next_step,
     verdict,
 )
 from batch_pipeline.stages.shards.cut import split
@@ -160,31 +156,6 @@ def _look_for_strays(
         return False
     name = f"strays:{wary[0].provider}:{clients.client(wary[0].provider).account}"
     return records.ledger.absences.pace(name, now=runtime.now(), every=_STRAY_SECONDS)
-
-
-def steps(records: Records, runtime: Runtime) -> dict[str, tuple[Step, PartitionSummary]]:
-    """The next step of every partition the ledger knows, in order."""
-    now = runtime.now()
-    summaries = [_as_it_lies(records, one) for one in records.ledger.summary(records.job.name)]
-    if any(summary.counts.deferred for summary in summaries):
-        canaries = records.ledger.canaries.out(records.job.name)
-        summaries = [replace(summary, canaries=canaries) for summary in summaries]
-    held = holds.by_partition(records, runtime)
-    if held:
-        summaries = [
-            replace(one, holds=(*held.get("", ()), *held.get(one.counts.partition, ())))
-            for one in summaries
-        ]
-    return {
-        summary.counts.partition: (next_step(summary, now=now), summary) for summary in summaries
-    }
-
-
-def _as_it_lies(records: Records, summary: PartitionSummary) -> PartitionSummary:
-    """Results that are gone from the store have not landed: they are made again."""
-    if not landing.is_gone(records, summary.counts):
-        return summary
-    return replace(summary, counts=replace(summary.counts, landed=-1))
 
 
 def _our_turn(records: Records, clients: Clients, runtime: Runtime, provider: str) -> bool:
@@ -339,8 +310,3 @@ def _out_of_credit(observations: Sequence[Observation]) -> OutOfCredit | None:
                 "raise the limit, then run again; what is in flight goes on meanwhile."
             )
     return None
-
-
-def in_flight(summary: PartitionSummary) -> int:
-    """Requests of the partition that are on their way."""
-    return sum(summary.requests.get(state, 0) for state in ON_THE_WAY)

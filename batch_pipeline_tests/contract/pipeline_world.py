@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_pipeline.pipeline import Pipeline, planning
-from batch_pipeline.pipeline.running import Steps
+from batch_pipeline.pipeline.standing import Steps
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.settings import Settings
 from batch_pipeline.simulator.server import Simulator
