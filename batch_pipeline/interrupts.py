@@ -14,8 +14,9 @@ from threading import Event, current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
 
+from batch_pipeline.loading import ours
+
 INTERRUPTED = 130
-_PROGRAMS = ("batch-pipeline", os.path.join("batch_pipeline", "cli/main.py"))  # noqa: PTH118 - an end
 
 
 class Heed:
@@ -47,7 +48,7 @@ def loading() -> None:
 
     Only in a process of our own: whoever imports the command line keeps their own Ctrl-C.
     """
-    if sys.argv[0].endswith(_PROGRAMS) and current_thread() is main_thread():
+    if ours() and current_thread() is main_thread():
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 

@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "batch_pipeline"
 MAY_IMPORT = {
     "model": set[str](),
-    "interrupts": set[str](),
+    "loading": set[str](),
+    "interrupts": {"loading"},
     "escaping": set[str](),
     "errors": {"escaping"},
     "whole_files": {"errors"},
@@ -31,6 +32,7 @@ MAY_IMPORT = {
     "pipeline": {
         "catalog",
         "errors",
+        "loading",
         "model",
         "policy",
         "prices",
@@ -61,6 +63,7 @@ MAY_IMPORT = {
         "escaping",
         "interrupts",
         "jobfile",
+        "loading",
         "model",
         "pipeline",
         "policy",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def typed(
         return Typed(int(ended.value.code or 0), said.out, said.err)
 
     return command
+
+
+def test_the_version_is_said_without_a_job(typed: Type) -> None:
+    done = typed("--version")
+    assert (done.code, done.out) == (0, f"batch-pipeline {version('batch-pipeline')}\n")
 
 
 def test_a_run_accounts_for_every_request_and_ends_well(world: World, typed: Type) -> None:

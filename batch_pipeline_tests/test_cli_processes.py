@@ -93,7 +93,7 @@ def test_simulate_serves_until_it_is_stopped(world: World) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("module", ["typer", "duckdb", "pyarrow", "batch_pipeline.cli.terminal"])
+@pytest.mark.parametrize("module", ["typer", "pyarrow", "batch_pipeline.pipeline.checking"])
 def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(module: str) -> None:
     """The import of *module* interrupts its own process, where a person might have."""
     code = (
@@ -120,3 +120,53 @@ def test_an_interrupt_that_python_drops_ends_the_next_wait() -> None:
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             heed.sleep(3600)
+
+
+HEAVY = {
+    *("dagster", "duckdb", "genai_prices", "jinja2", "numpy", "pandas", "polars", "pyarrow"),
+    *("pydantic", "rich.progress", "sqlalchemy", "yaml"),
+    *("anthropic", "httpx2", "mistralai", "openai"),
+    *("batch_pipeline.pipeline", "batch_pipeline.providers", "batch_pipeline.spec"),
+}
+READS = {"jinja2", "numpy", "pyarrow", "pydantic", "sqlalchemy", "yaml"}
+OURS = {"batch_pipeline.pipeline", "batch_pipeline.providers", "batch_pipeline.spec"}
+
+
+def loaded(world: World, *args: str) -> set[str]:
+    """The modules that a command has loaded when it ends."""
+    code = (
+        "import json, sys\n"
+        "from batch_pipeline.cli.main import main\n"
+        "try:\n"
+        f"    main({list(args)!r})\n"
+        "except SystemExit as ended:\n"
+        "    assert not ended.code, ended.code\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **world.whole_env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("args", [("--help",), ("run", "--help"), ("--version",)])
+def test_help_and_version_load_nothing_that_a_job_needs(
+    world: World, args: tuple[str, ...]
+) -> None:
+    assert HEAVY & loaded(world, *args) == set()
+
+
+def test_status_of_a_finished_job_loads_nothing_that_only_work_needs(world: World) -> None:
+    world.run()
+    there = loaded(world, "status", str(world.job_file()), "--json")
+    assert HEAVY & there == READS | OURS
+    assert {
+        "rich",
+        "batch_pipeline.pipeline.landing",
+        "batch_pipeline.prices.find",
+    } & there == set()

@@ -15,7 +15,9 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.table import Table
 
-from batch_pipeline.cli.terminal import PlainFormatter, cell, say, show_report
+from batch_pipeline.cli.bills import show_report
+from batch_pipeline.cli.output import PlainFormatter
+from batch_pipeline.cli.terminal import cell, say
 from batch_pipeline.errors import StoreError
 from batch_pipeline.escaping import fenced, line, markdown, plain
 from batch_pipeline.stages.bill.attempts import BillLine

@@ -27,7 +27,8 @@ with warnings.catch_warnings():  # typer still asks click for a name that click 
     warnings.simplefilter("ignore", DeprecationWarning)
     from typer.main import get_command
 
-    from batch_pipeline.cli.main import Exit, app
+    from batch_pipeline.cli.main import app
+    from batch_pipeline.cli.output import Exit
 
 CONTRIBUTING = TEXTS[ROOT / "CONTRIBUTING.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

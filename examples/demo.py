@@ -22,7 +22,8 @@ import dagster as dg  # noqa: E402 - its home has to be known first
 from rich.console import Console  # noqa: E402
 
 from batch_pipeline import jobfile  # noqa: E402
-from batch_pipeline.cli.terminal import say, show_comparison, show_report  # noqa: E402
+from batch_pipeline.cli.bills import show_comparison, show_report  # noqa: E402
+from batch_pipeline.cli.terminal import say  # noqa: E402
 from batch_pipeline.definitions import defs  # noqa: E402
 from batch_pipeline.orchestration.local import LocalDagster  # noqa: E402
 from batch_pipeline.pipeline import Pipeline  # noqa: E402

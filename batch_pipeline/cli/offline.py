@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
 from batch_pipeline import jobfile
+from batch_pipeline.cli.output import Exit
 from batch_pipeline.pipeline.checking import doubts, mistakes
 from batch_pipeline.providers.capabilities import as_values
 from batch_pipeline.providers.documented import page
@@ -22,22 +22,10 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 
-_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-_WRONG = 2
 
-
-def check(
-    jobs: Annotated[
-        list[str] | None, typer.Argument(help="Names or YAML files; else all the project has.")
-    ] = None,
-    data: Annotated[bool, typer.Option(help="Look at the datasets' columns too.")] = True,
-    as_json: _AsJson = False,
-) -> None:
-    """Find what is wrong in job files, with file and line; asks no provider, needs no key.
-
-    Exit code 2 when anything is wrong. A model that is retired or known to nobody is a warning.
-    """
-    found = _looked_at(jobs or [], data=data)
+def check(jobs: Sequence[str], *, data: bool, as_json: bool) -> None:
+    """What is wrong in the job files named, or in all."""
+    found = _looked_at(jobs, data=data)
     if as_json:
         said = {"jobs": found.jobs, "mistakes": found.mistakes, "warnings": found.warnings}
         sys.stdout.write(json.dumps(said, indent=2) + "\n")
@@ -49,7 +37,7 @@ def check(
         if not found.mistakes:
             sys.stdout.write(f"Nothing wrong in {len(found.jobs)} jobs.\n")
     if found.mistakes:
-        raise typer.Exit(_WRONG)
+        raise typer.Exit(Exit.USAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +68,8 @@ def _looked_at(references: Sequence[str], *, data: bool) -> _Found:
     return found
 
 
-def providers(
-    name: Annotated[str | None, typer.Argument(help="One provider or service; else all.")] = None,
-    as_json: _AsJson = False,
-) -> None:
-    """What each provider takes, allows and keeps, with sources and the day they were read."""
+def providers(name: str | None, *, as_json: bool) -> None:
+    """What a provider or service takes, or all of them."""
     registry = Registry(read_services(Settings.from_env(os.environ).services))
     names = [name] if name else registry.names
     known = {one: registry.capabilities(one) for one in names}

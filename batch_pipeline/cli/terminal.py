@@ -1,50 +1,38 @@
-"""Reports and standings as they fit a terminal; report.md in the store has every column.
+"""Where things stand, and all that is said, as it fits a terminal: quick to load.
 
 The one way of this program to a terminal: what comes from data is text there and no markup.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from decimal import Decimal
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from batch_pipeline.escaping import line as one_line
 from batch_pipeline.escaping import plain
 from batch_pipeline.model import IN_FLIGHT, FailureKind, Shard
-from batch_pipeline.pipeline.cancelling import Stopped
-from batch_pipeline.pipeline.sending import Submission
 from batch_pipeline.pipeline.standing import Steps, Tell
 from batch_pipeline.policy.clocks import clock_is_off
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
-from batch_pipeline.stages.bill import superseded
-from batch_pipeline.stages.bill.attempts import BillLine
-from batch_pipeline.stages.bill.report import CostReport, found, money, reasons, routing
-from batch_pipeline.stages.results.oddities import Oddities
+from batch_pipeline.stages.results.oddities import Oddities, found
 
+if TYPE_CHECKING:  # names in signatures, whose files load much
+    from batch_pipeline.pipeline.cancelling import Stopped
+    from batch_pipeline.pipeline.sending import Submission
+
+OUT, ERR = Console(), Console(stderr=True)
 NONE: Mapping[str, float] = MappingProxyType({})
-_WIDEST = 40
-"""Bill lines shown one by one; a longer bill is shown per model."""
 _REASONS = 5
 _UNTOLD = "`batch-pipeline status` shows where its shards are."
-_NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
-
-
-class PlainFormatter(logging.Formatter):
-    """Log lines, which may quote a provider."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, with nothing in it that a terminal obeys."""
-        return plain(super().format(record))
+NAME = 10  # a day; longer names go on in the next line, where the terminal is narrow
 
 
 def say(out: Console, text: str, *, style: str = "", end: str = "\n") -> None:
@@ -62,74 +50,10 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(one_line(name) for name in names)
 
 
-def show_report(out: Console, report: CostReport) -> None:
-    """What it cost, what it would have cost live, and what failed."""
-    if report.simulated:
-        say(out, "SIMULATED", style="bold yellow", end="")
-        say(out, ": no provider answered, and nobody pays this.")
-    for fact in facts(report.total):
-        say(out, fact)
-    if report.beside:
-        say(out, superseded.told(report.beside, one_line))
-    if report.routed is not None:
-        say(out, routing(report.routed, one_line))
-    if report.odd:
-        say(out, found(report.odd))
-    if len(report.lines) <= _WIDEST:
-        out.print(bill_table(report))
-    say(out, f"Prices: {report.prices_from}, as of {report.prices_on}.")
-
-
-def facts(whole: BillLine) -> Iterator[str]:
-    """The totals, a line each."""
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in whole.by_kind.items())
-    yield f"requests   {whole.requests:,}: {whole.succeeded:,} succeeded, {whole.failed:,} failed"
-    if kinds:
-        yield f"failures   {kinds}"
-    yield f"tokens     {_count(whole.input_tokens)} in, {_count(whole.output_tokens)} out"
-    yield f"cost       {money(whole.cost)} for {whole.attempts:,} rows sent, all attempts"
-    yield f"live       {money(whole.live_cost)} for the same tokens, {money(whole.saved)} saved"
-    if whole.unknown_cost:
-        yield f"unknown    {whole.unknown_cost:,} rows cost something nobody told us"
-        yield f"           {reasons(whole.unknown_because, one_line)}"
-
-
-def show_comparison(out: Console, reports: Mapping[str, CostReport]) -> None:
-    """The same job under several names side by side: tokens, cost and failures."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", overflow="fold", min_width=_NAME)
-    for title in ("requests", "failed", "tokens in", "tokens out", "cost", "live"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for name, report in reports.items():
-        whole = report.total
-        tokens = (_count(whole.input_tokens), _count(whole.output_tokens))
-        counts = (f"{whole.requests:,}", f"{whole.failed:,}", *tokens)
-        table.add_row(cell(name), *counts, money(whole.cost), money(whole.live_cost))
-    out.print(table)
-    for name, report in reports.items():
-        models = sorted({line.model for line in report.lines if line.model})
-        kinds = ", ".join(f"{n:,} {kind}" for kind, n in report.total.by_kind.items()) or "none"
-        say(out, f"{one_line(name)}: {one_line(' and '.join(models))}; failures: {kinds}")
-
-
-def bill_table(report: CostReport) -> Table:
-    """One row per partition and model."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("partition", "model"):
-        table.add_column(title, overflow="fold", min_width=_NAME)
-    for title in ("requests", "failed", "tokens in", "tokens out", "cost"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for line in report.lines:
-        tokens = (_count(line.input_tokens), _count(line.output_tokens))
-        numbers = (f"{line.requests:,}", f"{line.failed:,}", *tokens, _short(line.cost))
-        table.add_row(cell(line.partition), cell(line.model or "(not sent)"), *numbers)
-    return table
-
-
 def steps_table(steps: Steps) -> Table:
     """One row per partition: where it stands."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("partition", overflow="fold", min_width=_NAME)
+    table.add_column("partition", overflow="fold", min_width=NAME)
     table.add_column("step")
     for title in ("requests", "succeeded", "failed", "unsendable", "in flight"):
         table.add_column(title, justify="right")
@@ -235,6 +159,14 @@ def progress(err: Console, *, quiet: bool) -> Iterator[Tell]:
     if quiet or not err.is_terminal:  # a bar in a log file is no progress
         yield lambda _: None
         return
+    from rich.progress import (  # noqa: PLC0415 - most commands wait for nothing
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -272,12 +204,3 @@ def resent(sent: Submission, steps: Steps, kinds: Sequence[FailureKind]) -> Iter
             f"{unsent} rows were rejected before sending and have no line to send: error_message "
             "in their results says why. Change the row or the limit, and `run` sends them."
         )
-
-
-def _short(amount: Decimal | None) -> str:
-    """Six digits after the point: enough to compare lines; report.json has all nine."""
-    return money(amount) if amount is None or amount >= 1 else f"${amount:.6f}"
-
-
-def _count(count: int | None) -> str:
-    return "unknown" if count is None else f"{count:,}"

@@ -42,6 +42,16 @@ class Stopped:
         """Those that are stopped, or are over."""
         return [*self.withdrawn, *self.asked, *self.over]
 
+    def as_values(self) -> dict[str, object]:
+        """The same as plain values, for `--json`."""
+        return {
+            "cancelled": [shard.shard_id for shard in self.shards],
+            "over": [shard.shard_id for shard in self.over],
+            "refused": {shard.shard_id: why for shard, why in self.refused},
+            "of_another_account": [shard.shard_id for shard in self.foreign],
+            "in_doubt": [shard.shard_id for shard in self.unclear],
+        }
+
 
 def cancel(
     records: Records, clients: Clients, runtime: Runtime, partitions: Sequence[str] | None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from batch_pipeline.errors import SpecError, UsageError
 from batch_pipeline.prices.overrides import read_overrides
@@ -15,14 +14,15 @@ from batch_pipeline.providers.registry import Registry
 from batch_pipeline.providers.services import read_services
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob, Target
-from batch_pipeline.stages.requests.dataset import open_dataset
 from batch_pipeline.stages.requests.keys import check_names
-from batch_pipeline.stages.requests.rules import check_rules, check_syntax
 from batch_pipeline.stages.requests.template import check_syntax as check_template
 from batch_pipeline.stages.requests.template import compile_body
 from batch_pipeline.stages.results.typed_output import structure
 from batch_pipeline.stages.results.validate import Judge
 from batch_pipeline.written.origin import Path as Where
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _Look = tuple[Where, Callable[[], object]]
 
@@ -105,7 +105,11 @@ def _target(job: BatchJob, registry: Registry, target: Target) -> Callable[[], o
 
 def _rule(name: str, when: str) -> Callable[[], object]:
     def look() -> None:
-        with duckdb.connect() as con:
+        from duckdb import connect  # noqa: PLC0415 - few jobs have rules
+
+        from batch_pipeline.stages.requests.rules import check_syntax  # noqa: PLC0415 - as above
+
+        with connect() as con:
             check_syntax(con, name, when)
 
     return look
@@ -113,7 +117,11 @@ def _rule(name: str, when: str) -> Callable[[], object]:
 
 def _with_data(job: BatchJob, registry: Registry) -> Iterator[_Look]:
     """Columns in templates, cells and rules, against the dataset as it is now."""
-    with duckdb.connect() as con:
+    from duckdb import connect  # noqa: PLC0415 - only `check` looks at data
+
+    from batch_pipeline.stages.requests.dataset import open_dataset  # noqa: PLC0415 - as above
+
+    with connect() as con:
         seen: list[dict[str, str]] = []
 
         def opened() -> None:
@@ -135,6 +143,8 @@ def _compiled(
 
 
 def _bound(
-    con: duckdb.DuckDBPyConnection, name: str, when: str, columns: Mapping[str, str]
+    con: DuckDBPyConnection, name: str, when: str, columns: Mapping[str, str]
 ) -> Callable[[], object]:
+    from batch_pipeline.stages.requests.rules import check_rules  # noqa: PLC0415 - see _rule
+
     return lambda: check_rules(con, {name: when}, columns)

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from batch_pipeline.prices.find import Prices
-from batch_pipeline.prices.overrides import read_overrides
 from batch_pipeline.spec import BatchJob
 from batch_pipeline.store.files import Store
 from batch_pipeline.store.ledger import Ledger
+
+if TYPE_CHECKING:
+    from batch_pipeline.prices.find import Prices
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Records:
 
     def prices(self, now: datetime) -> Prices:
         """The day's prices, the job's overrides first; asked for anew, for a run may be long."""
+        from batch_pipeline.prices.find import Prices  # noqa: PLC0415 - `status` asks for no price
+        from batch_pipeline.prices.overrides import read_overrides  # noqa: PLC0415 - as above
+
         path = self.job.prices
         overrides = read_overrides(None if path is None else Path(path))
         return Prices(now, overrides, self.sellers)

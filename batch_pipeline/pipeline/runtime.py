@@ -10,15 +10,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import duckdb
-from duckdb import DuckDBPyConnection
 
 from batch_pipeline.errors import Throttled
 from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.settings import Settings
 from batch_pipeline.store.ledger import Ledger
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _LOOK_AGAIN = 1.0  # seconds between two tries to take a lease
 
@@ -87,6 +88,8 @@ class Runtime:
             yield con
 
     def _opened(self) -> DuckDBPyConnection:
+        from duckdb import connect  # noqa: PLC0415 - `status` needs none
+
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.memory,
             "threads": self.settings.threads,
@@ -95,7 +98,7 @@ class Runtime:
             "autoload_known_extensions": False,
             "temp_directory": str(self.scratch()),
         }
-        return duckdb.connect(config=config)
+        return connect(config=config)
 
     @contextmanager
     def lease(self, *names: str, seconds: float, patience: float = 60.0) -> Iterator[None]:

@@ -9,26 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from batch_pipeline.errors import DatasetError
+from batch_pipeline import pipeline
 from batch_pipeline.model import CanaryRecord, Hold, Shard, ShardState
-from batch_pipeline.pipeline import (
-    building,
-    canary,
-    cancelling,
-    collecting,
-    holds,
-    planning,
-    reporting,
-    running,
-    selecting,
-    sending,
-    standing,
-    status,
-    watching,
-)
+from batch_pipeline.pipeline import standing
 from batch_pipeline.pipeline.checking import check
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -37,12 +23,19 @@ from batch_pipeline.pipeline.standing import Steps, Tell
 from batch_pipeline.providers.patience import Patience
 from batch_pipeline.settings import Settings
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.bill.report import CostReport
-from batch_pipeline.stages.requests.build import RequestsBuilt
 from batch_pipeline.stages.results.oddities import Oddities, oddities_of
-from batch_pipeline.stages.shards.cut import Only
 from batch_pipeline.store.files import Store
 from batch_pipeline.store.ledger import Ledger
+
+if TYPE_CHECKING:  # names in signatures: a verb's file is loaded by who first calls it
+    from batch_pipeline.errors import DatasetError
+    from batch_pipeline.pipeline.cancelling import Stopped
+    from batch_pipeline.pipeline.collecting import Collected
+    from batch_pipeline.pipeline.sending import Submission
+    from batch_pipeline.pipeline.watching import Watched
+    from batch_pipeline.stages.bill.report import CostReport
+    from batch_pipeline.stages.requests.build import RequestsBuilt
+    from batch_pipeline.stages.shards.cut import Only
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +129,19 @@ class Pipeline:
 
     def partitions(self) -> list[str]:
         """The partitions the dataset has, in order; `all` alone when it is not partitioned."""
-        return building.partitions(self.records)
+        return pipeline.building.partitions(self.records)
 
     def build(self, partitions: Iterable[str]) -> dict[str, RequestsBuilt]:
         """Render the requests of the partitions; equal input gives equal bytes."""
-        return building.build(self.records, self.clients, self.runtime, list(partitions))
+        return pipeline.building.build(self.records, self.clients, self.runtime, list(partitions))
 
     def build_each(
         self, partitions: Iterable[str]
     ) -> tuple[dict[str, RequestsBuilt], dict[str, DatasetError]]:
         """`build`, for who goes on with what could be built; the rest, each with its reason."""
-        return building.build_each(self.records, self.clients, self.runtime, list(partitions))
+        return pipeline.building.build_each(
+            self.records, self.clients, self.runtime, list(partitions)
+        )
 
     def submit(
         self,
@@ -155,17 +150,17 @@ class Pipeline:
         run_id: str | None = None,
         only: Only | None = None,
         by_itself: bool = False,
-    ) -> sending.Submission:
+    ) -> Submission:
         """Send what is not answered, not in flight and may be sent.
 
         *by_itself*: nobody asked, so holds are heeded and withheld rows stay.
         """
         names = list(partitions)
-        selecting.check_named(self.records, names, only)
-        collecting.mend(self.records, self.clients, self.runtime, names)
+        pipeline.selecting.check_named(self.records, names, only)
+        pipeline.collecting.mend(self.records, self.clients, self.runtime, names)
         if not by_itself:
-            holds.lift(self.records, names, unmatched_too=only is not None)
-        return sending.submit(
+            pipeline.holds.lift(self.records, names, unmatched_too=only is not None)
+        return pipeline.sending.submit(
             self.records,
             self.clients,
             self.runtime,
@@ -175,30 +170,32 @@ class Pipeline:
             by_hand=not by_itself,
         )
 
-    def watch(self) -> watching.Watched:
+    def watch(self) -> Watched:
         """Look at batches in flight and record it."""
-        return watching.watch(self.records, self.clients, self.runtime)
+        return pipeline.watching.watch(self.records, self.clients, self.runtime)
 
     def steps(self) -> Steps:
         """The next step of every partition that was ever built."""
         return standing.steps(self.records, self.runtime)
 
-    def collect(self, partitions: Iterable[str]) -> collecting.Collected:
+    def collect(self, partitions: Iterable[str]) -> Collected:
         """Fetch what has ended and land the partitions whose rows are all answered."""
-        return collecting.collect(self.records, self.clients, self.runtime, list(partitions))
+        return pipeline.collecting.collect(
+            self.records, self.clients, self.runtime, list(partitions)
+        )
 
-    def reparse(self, partitions: Iterable[str], *, fetch: bool = False) -> collecting.Collected:
+    def reparse(self, partitions: Iterable[str], *, fetch: bool = False) -> Collected:
         """Make outcomes and results anew from the raw bytes in the store: no key, no network.
 
         With *fetch* the provider is asked for raw files that are gone or not whole.
         """
-        return collecting.reparse(
+        return pipeline.collecting.reparse(
             self.records, self.clients, self.runtime, list(partitions), fetch=fetch
         )
 
     def report(self, partitions: Iterable[str]) -> CostReport:
         """What the partitions cost, written to the store; only those that have landed."""
-        return reporting.report(self.records, self.clients, self.runtime, list(partitions))
+        return pipeline.reporting.report(self.records, self.clients, self.runtime, list(partitions))
 
     def shards(
         self,
@@ -214,9 +211,9 @@ class Pipeline:
         """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
         return self.stop(partitions).shards
 
-    def stop(self, partitions: Sequence[str] | None = None) -> cancelling.Stopped:
+    def stop(self, partitions: Sequence[str] | None = None) -> Stopped:
         """`cancel`, with what was refused and why."""
-        return cancelling.cancel(self.records, self.clients, self.runtime, partitions)
+        return pipeline.cancelling.cancel(self.records, self.clients, self.runtime, partitions)
 
     def resend(
         self,
@@ -227,7 +224,7 @@ class Pipeline:
         lost: bool = False,
         release: bool = False,
         again: bool = False,
-    ) -> sending.Submission:
+    ) -> Submission:
         """`submit`, for a person: lifts holds, and with *lost* gives up batches that are gone.
 
         With *release* also those of a failed canary. What may have been answered under names that
@@ -237,27 +234,27 @@ class Pipeline:
         """
         names = list(partitions)
         for name in names:
-            planning.table(self.records, name)  # what was never built must leave no trace
-        selecting.check_named(self.records, names, only)
-        collecting.mend(self.records, self.clients, self.runtime, names)
+            pipeline.planning.table(self.records, name)  # what was never built must leave no trace
+        pipeline.selecting.check_named(self.records, names, only)
+        pipeline.collecting.mend(self.records, self.clients, self.runtime, names)
         surely = again or release or only is not None
-        cancelling.let_go(self.records, self.runtime, names, lost=lost, unmatched=surely)
+        pipeline.cancelling.let_go(self.records, self.runtime, names, lost=lost, unmatched=surely)
         if release:
             self.release()
-        sent = sending.submit(
+        sent = pipeline.sending.submit(
             self.records, self.clients, self.runtime, names, run_id=run_id, only=only, by_hand=True
         )
-        if sent.problem is not None and not running.waiting_helps(sent.problem):
+        if sent.problem is not None and not pipeline.running.waiting_helps(sent.problem):
             raise sent.problem
         return sent
 
     def lift(self) -> list[Hold]:
         """Take away every hold of the job but a person's and a canary's; which they were."""
-        return holds.lift(self.records, None, unmatched_too=True)
+        return pipeline.holds.lift(self.records, None, unmatched_too=True)
 
     def release(self) -> CanaryRecord | None:
         """Let the rows that a failed canary holds go with the next submit; None: none is held."""
-        return canary.release(self.records, self.runtime)
+        return pipeline.canary.release(self.records, self.runtime)
 
     def run(
         self,
@@ -274,7 +271,7 @@ class Pipeline:
         """
         wanted = list(partitions)
         built, unread = self.build_each(wanted)
-        problem = building.together(unread) if unread else None
+        problem = pipeline.building.together(unread) if unread else None
         if problem is not None and not built:
             raise problem
         names = [name for name in wanted if name in built]
@@ -294,7 +291,7 @@ class Pipeline:
         tell: Tell = lambda _: None,
     ) -> Steps:
         """What the watch sensor does, in this process, until nothing moves any more."""
-        return running.drive(
+        return pipeline.running.drive(
             self.records, self.clients, self.runtime, list(partitions), run_id=run_id, tell=tell
         )
 
@@ -306,7 +303,7 @@ class Pipeline:
         """Numbers for scripts: totals, and each partition's step and counts."""
         shards = self.shards(list(steps))
         odd = self.oddities(shards)
-        return status.of(steps, shards, now=self.now(), skews=self.skews(), odd=odd)
+        return pipeline.status.of(steps, shards, now=self.now(), skews=self.skews(), odd=odd)
 
     def oddities(self, shards: Iterable[Shard]) -> Oddities:
         """What the result files of these shards held beside one counted line a request."""
@@ -319,4 +316,6 @@ class Pipeline:
 
     def reports(self, partitions: Iterable[str]) -> dict[str, CostReport]:
         """Each partition's own report, written to the store; then the job's."""
-        return reporting.reports(self.records, self.clients, self.runtime, list(partitions))
+        return pipeline.reporting.reports(
+            self.records, self.clients, self.runtime, list(partitions)
+        )

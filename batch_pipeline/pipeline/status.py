@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import datetime
 
 from batch_pipeline.model import Shard
-from batch_pipeline.pipeline.cancelling import Stopped
 from batch_pipeline.pipeline.standing import Steps
 from batch_pipeline.policy.retention import runs_out
 from batch_pipeline.stages.results.oddities import Oddities
@@ -52,17 +51,6 @@ def of(
         "shards": [described(shard) for shard in shards],
         "clock_ahead_seconds": dict(skews),
         "oddities": asdict(odd),
-    }
-
-
-def of_stopped(stopped: Stopped) -> dict[str, object]:
-    """What became of a cancel."""
-    return {
-        "cancelled": [shard.shard_id for shard in stopped.shards],
-        "over": [shard.shard_id for shard in stopped.over],
-        "refused": {shard.shard_id: why for shard, why in stopped.refused},
-        "of_another_account": [shard.shard_id for shard in stopped.foreign],
-        "in_doubt": [shard.shard_id for shard in stopped.unclear],
     }
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import duckdb
-import pyarrow as pa
 
 from batch_pipeline.errors import StoreError
 
@@ -34,16 +32,27 @@ def said() -> Iterator[None]:
     """Errors of the block that are not ours, as a StoreError; an interrupted query is a Ctrl-C."""
     try:
         yield
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
-    except RuntimeError as error:  # so says DuckDB's reader of a stream
-        if "interrupted" in str(error).lower():
-            raise KeyboardInterrupt from None
-        raise
     except BrokenPipeError:  # whoever read our output has gone: no matter of the store
         raise
-    except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
-        raise StoreError(_sentence(error)) from error
+    except Exception as error:
+        if _is(error, "duckdb", "InterruptException") or (
+            # so says DuckDB's reader of a stream
+            isinstance(error, RuntimeError) and "interrupted" in str(error).lower()
+        ):
+            raise KeyboardInterrupt from None
+        if isinstance(error, OSError | MemoryError) or _is_theirs(error):
+            raise StoreError(_sentence(error)) from error
+        raise
+
+
+def _is_theirs(error: Exception) -> bool:
+    return _is(error, "duckdb", "Error") or _is(error, "pyarrow", "ArrowException")
+
+
+def _is(error: Exception, library: str, name: str) -> bool:
+    """Whether it is a library's error; of one that is not even loaded it is none."""
+    loaded = sys.modules.get(library)
+    return loaded is not None and isinstance(error, getattr(loaded, name))
 
 
 def _sentence(error: Exception) -> str:
@@ -51,7 +60,7 @@ def _sentence(error: Exception) -> str:
     path = _path(error, why)
     if _FULL.search(why):
         return f"{path or 'The disk'} is full: {why} {_MEND}"
-    if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
+    if isinstance(error, MemoryError) or _is(error, "duckdb", "OutOfMemoryException"):
         return (
             f"Memory ran out: {why or 'the process may have no more'}. Raise "
             "BATCH_PIPELINE_MEMORY, or lower shard.max_bytes of the job. " + _MEND

@@ -11,20 +11,12 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from functools import cache
-
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import (
-    ClauseAnd,
-    ClauseContains,
-    ClauseEndsWith,
-    ClauseEquals,
-    ClauseOr,
-    ClauseRegex,
-    ClauseStartsWith,
-    MatchLogic,
-)
+from typing import TYPE_CHECKING
 
 from batch_pipeline.providers.retired_models import CHECKED, RETIRED
+
+if TYPE_CHECKING:
+    from genai_prices.types import MatchLogic
 
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest|preview)$")
 _TUNED = re.compile(r"^ft:([^:]+):")
@@ -85,6 +77,8 @@ def _nearest(provider: str, name: str, on: date) -> str:
 @cache
 def _known(provider: str) -> frozenset[str]:
     """Every name that the installed price list has for a provider, and those that will retire."""
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - asked for by few commands
+
     found = {*RETIRED.get(provider, {}), *_ALSO.get(provider, ())}
     for seller in get_snapshot().providers:
         if seller.id == provider:
@@ -101,6 +95,16 @@ def _is_name(text: str) -> bool:
 
 def _names(match: MatchLogic) -> Iterator[str]:
     """The names that a rule of the price list spells out; patterns spell none."""
+    from genai_prices.types import (  # noqa: PLC0415 - see _known
+        ClauseAnd,
+        ClauseContains,
+        ClauseEndsWith,
+        ClauseEquals,
+        ClauseOr,
+        ClauseRegex,
+        ClauseStartsWith,
+    )
+
     match match:
         case ClauseEquals(equals=name) | ClauseStartsWith(starts_with=name):
             yield name

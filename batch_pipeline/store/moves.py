@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Table, and_, bindparam, case, or_, select, true, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.dml import Insert
 
 from batch_pipeline.model import (
     AT_PROVIDER,
@@ -160,9 +161,13 @@ def insert_absent(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]
 ) -> None:
     """Insert rows whose primary key is new; the others stay as they are, whoever wrote them."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement: Insert = sqlite.insert(table).on_conflict_do_nothing()
+    if connection.dialect.name != "sqlite":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - few ledgers are there
+
+        statement = postgresql.insert(table).on_conflict_do_nothing()
     if rows:
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(statement, rows)
 
 
 def move(

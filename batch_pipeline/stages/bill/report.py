@@ -20,7 +20,7 @@ from batch_pipeline.prices.find import PACKAGE, Prices
 from batch_pipeline.stages.bill.attempts import BillLine, bill, total
 from batch_pipeline.stages.bill.routing import Routed, Routes, routes
 from batch_pipeline.stages.bill.superseded import Beside, lines, told
-from batch_pipeline.stages.results.oddities import Oddities, added, oddities_of
+from batch_pipeline.stages.results.oddities import Oddities, added, found, oddities_of
 from batch_pipeline.whole_files import written_aside
 
 _SIMULATED = (
@@ -204,11 +204,6 @@ def routing(found: Routed | None, shown: Callable[[str], str] = markdown) -> str
     if not found.unpriced:
         return said
     return f"{said} Not compared, for want of a price: {', '.join(map(shown, found.unpriced))}."
-
-
-def found(odd: Oddities) -> str:
-    """What result files held beside one counted line a request, in a sentence."""
-    return f"Result files held: {odd.told()}."
 
 
 def money(amount: Decimal | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -75,6 +74,8 @@ def is_bytes(kind: pa.DataType) -> bool:
 @lru_cache(maxsize=1024)
 def duckdb_type(kind: pa.DataType) -> str | None:
     """The DuckDB type of a readable *kind*; None when it has none."""
+    import duckdb  # noqa: PLC0415 - `status` loads this file too
+
     try:
         with duckdb.connect() as con:
             return str(con.from_arrow(pa.table({"it": pa.array([], kind)})).types[0])

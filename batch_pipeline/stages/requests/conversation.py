@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from duckdb.sqltypes import DuckDBPyType
-
 from batch_pipeline.errors import TemplateError
 from batch_pipeline.stages.sql import identifier, literal, text_value
 
@@ -101,6 +99,8 @@ def _first(turns: str, holds: str) -> str:
 
 def _fields(column: str, kind: str) -> dict[str, str]:
     """The struct's own names of role and content."""
+    from duckdb.sqltypes import DuckDBPyType  # noqa: PLC0415 - `status` loads this file too
+
     whole = DuckDBPyType(kind)
     turn = whole.children[0][1] if whole.id in {"list", "array"} else None
     if isinstance(turn, DuckDBPyType) and turn.id == "struct":

@@ -39,6 +39,11 @@ class Oddities:
         return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
+def found(odd: Oddities) -> str:
+    """What result files held beside one counted line a request, in a sentence."""
+    return f"Result files held: {odd.told()}."
+
+
 def oddities(footers: Iterable[pq.FileMetaData]) -> Oddities:
     """The sum of what these outcome files keep."""
     kept = (json.loads((footer.metadata or {}).get(_KEY, b"{}")) for footer in footers)
