@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import before, build, collect
+from benchmarks import before, build, collect, commands
 from benchmarks.measuring import (
     BEFORE,
     HERE,
@@ -29,9 +29,10 @@ from benchmarks.measuring import (
 )
 
 CONTESTS: dict[str, Contest | Figures] = {
-    contest.name: contest for contest in (build.CONTEST, collect.CONTEST)
+    contest.name: contest for contest in (build.CONTEST, collect.CONTEST, commands.CONTEST)
 }
 GROWTH = 4
+_WIDTH = 110  # also where it is no terminal
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     said.add_argument("--only", choices=CONTESTS, nargs="+", help="some of the contests")
     said.add_argument("--before", default=before.COMMIT, help="a commit, or none")
     options = said.parse_args()
-    work, out = options.work.resolve(), Console(highlight=False)
+    work, out = options.work.resolve(), Console(highlight=False, width=_WIDTH)
     other = None if options.before == before.NONE else before.checked_out(options.before, work)
     if other is None and options.before != before.NONE:
         out.print(f"No column of the commit before: git or its {options.before} is not here.\n")
@@ -129,7 +130,7 @@ def _times(one: Measured) -> list[str]:
 
 def _table(title: str) -> Table:
     table = Table(title=title, title_justify="left", box=None)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     return table
 
 

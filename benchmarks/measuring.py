@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -142,6 +142,39 @@ def round_of(
         env={**os.environ, "PYTHONPATH": str(tree.path)},
     )
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def child(
+    words: Sequence[str],
+    work: Path,
+    env: Mapping[str, str],
+    *,
+    until: Callable[[subprocess.Popen[bytes]], None] | None = None,
+) -> Measured:
+    """A program's own time and memory, until it ends well, or is ended when *until* returns."""
+    said = work / "said"
+    began = time.perf_counter()
+    with said.open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603 - the benchmark's own words
+            words,
+            cwd=work,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+    if until is not None:
+        until(process)
+        seconds = time.perf_counter() - began
+        process.kill()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if until is None:
+        seconds = time.perf_counter() - began
+        if status != 0:
+            raise SystemExit(f"{said.read_text()}\n{words} failed: no measurement.")
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    return Measured(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss // unit)
 
 
 def middle(rounds: Iterable[Measured]) -> Measured:
