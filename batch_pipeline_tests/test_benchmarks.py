@@ -30,7 +30,7 @@ def test_a_contest_is_named_as_its_file() -> None:
 def test_a_round_measures_a_contestant(tmp_path: Path) -> None:
     assert not isinstance(BUILD, Figures)
     BUILD.prepare(1000, tmp_path)
-    taken = round_of(BUILD, "cp", HERE, rows=1000, work=tmp_path)
+    taken = round_of(BUILD, "cp", HERE, rows=1000, work=tmp_path)[""]
     assert taken.bytes == (tmp_path / "rows-1000.jsonl").stat().st_size
     assert taken.peak_mb > 0
 

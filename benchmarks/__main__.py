@@ -67,11 +67,11 @@ def _compete(
     found: dict[str, list[Measured]] = {label: [] for label, _, _ in entries}
     for _ in range(rounds):
         for label, name, tree in entries:
-            found[label].append(round_of(contest, name, tree, rows=rows, work=work))
+            found[label].append(round_of(contest, name, tree, rows=rows, work=work)[""])
     medians = {label: middle(taken) for label, taken in found.items()}
     out.print(_contested(f"{contest.title}, {rows:,} rows", rows, medians))
     contest.prepare(GROWTH * rows, work)
-    larger = round_of(contest, OURS, HERE, rows=GROWTH * rows, work=work)
+    larger = round_of(contest, OURS, HERE, rows=GROWTH * rows, work=work)[""]
     grown = larger.peak_mb / medians[OURS].peak_mb - 1
     out.print(
         f"ours at {GROWTH * rows:,} rows: {larger.seconds:.2f} s, "
@@ -105,12 +105,15 @@ def _compare(
     table.add_column("")
     for name in contest.takes:
         trees = [HERE, *([other] if other and contest.take(name, other.name) else [])]
-        found: dict[str, list[Measured]] = {tree.name: [] for tree in trees}
+        taken: dict[str, list[dict[str, Measured]]] = {tree.name: [] for tree in trees}
         for _ in range(min(rounds, contest.rounds.get(name, rounds))):
             for tree in trees:
-                found[tree.name].append(round_of(contest, name, tree, rows=0, work=work))
-        medians = {tree: middle(taken) for tree, taken in found.items()}
-        table.add_row(name, *_figures(medians, by=contest.by))
+                own = work / tree.name  # what one tree keeps is not for the other
+                taken[tree.name].append(round_of(contest, name, tree, rows=0, work=own))
+        for part in taken[OURS][0]:
+            found = {tree: middle(one[part] for one in of) for tree, of in taken.items()}
+            label = f"{name}: {part}" if name and part else name or part
+            table.add_row(label, *_figures(found, by=contest.by))
     out.print(table, "")
 
 

@@ -74,33 +74,33 @@ def _status(work: Path) -> Measured:
     return _several([_PROGRAM, "status", "./job.yaml", "--json"], work, env)
 
 
-def _opened(jobs: int) -> Take:
-    """The definitions of a code location that has so many jobs, as Dagster's server makes them."""
-
-    def take(work: Path) -> Measured:
-        many = work / str(jobs) / "many"
-        for number in range(jobs):
-            folder = many / "defs" / f"job_{number:03}"
-            folder.mkdir(parents=True)
-            job = _JOB.format(name=folder.name, data="../../rows.parquet")
-            (folder / "defs.yaml").write_text(job)
-        for package in (many, many / "defs"):
-            (package / "__init__.py").write_text("")
-        (many / "definitions.py").write_text(dedent(_DEFINITIONS))
-        (many.parent / "pyproject.toml").write_text(
-            '[project]\nname = "many"\nversion = "0"\n[tool.dg]\ndirectory_type = "project"\n'
-            '[tool.dg.project]\nroot_module = "many"\n'
-        )
-        path = os.pathsep.join([os.environ["PYTHONPATH"], str(many.parent)])
-        return _several([sys.executable, "-P", "-c", _OPEN], many.parent, {"PYTHONPATH": path})
-
-    return take
-
-
-def _further(work: Path) -> Measured:
-    one, many = _opened(1)(work), _opened(_JOBS)(work)
+def _opened(work: Path) -> dict[str, Measured]:
+    """A code location of one job, one of many, and what each further job costs."""
+    one, many = _location(work, 1), _location(work, _JOBS)
     more = _JOBS - 1
-    return Measured((many.seconds - one.seconds) / more, (many.cpu - one.cpu) / more, many.peak_mb)
+    further = Measured(
+        (many.seconds - one.seconds) / more, (many.cpu - one.cpu) / more, many.peak_mb
+    )
+    return {"1 job": one, f"{_JOBS} jobs": many, "a further job": further}
+
+
+def _location(work: Path, jobs: int) -> Measured:
+    """Making its definitions, as Dagster's server does."""
+    many = work / str(jobs) / "many"
+    for number in range(jobs):
+        folder = many / "defs" / f"job_{number:03}"
+        folder.mkdir(parents=True)
+        job = _JOB.format(name=folder.name, data="../../rows.parquet")
+        (folder / "defs.yaml").write_text(job)
+    for package in (many, many / "defs"):
+        (package / "__init__.py").write_text("")
+    (many / "definitions.py").write_text(dedent(_DEFINITIONS))
+    (many.parent / "pyproject.toml").write_text(
+        '[project]\nname = "many"\nversion = "0"\n[tool.dg]\ndirectory_type = "project"\n'
+        '[tool.dg.project]\nroot_module = "many"\n'
+    )
+    path = os.pathsep.join([os.environ["PYTHONPATH"], str(many.parent)])
+    return _several([sys.executable, "-P", "-c", _OPEN], many.parent, {"PYTHONPATH": path})
 
 
 def _simulate(work: Path) -> Measured:
@@ -144,9 +144,7 @@ CONTEST = Figures(
         "--help": _command("--help"),
         "--version": _command("--version"),
         "status --json of a finished job": _status,
-        "code location of 1 job": _opened(1),
-        f"code location of {_JOBS} jobs": _opened(_JOBS),
-        "a further job of it": _further,
+        "code location": _opened,
         "simulate, until it listens": _simulate,
         "Simulator(), until it listens": _simulator,
     },

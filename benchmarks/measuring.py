@@ -52,8 +52,8 @@ class Measured:
     counted: Mapping[str, float] = field(default_factory=dict)  # what else there is to tell
 
 
-Take: TypeAlias = Callable[[Path], Measured]
-"""(an empty work folder) -> what was measured: see `Stopwatch`."""
+Take: TypeAlias = "Callable[[Path], Measured | Mapping[str, Measured]]"
+"""(an empty work folder, whose parent stays) -> a figure, or several by name: see `Stopwatch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Figures of ours, each by its name, beside the same of the commit before.
+    """Figures of ours, by the names of their takes, beside the same of the commit before.
 
     The functions are this tree's and `batch_pipeline` may be another commit's: they use what both
     have, the command line and `Pipeline`.
@@ -128,8 +128,11 @@ def contested(contestant: Contestant, source: str, rows: int, work: Path) -> Mea
 
 def round_of(
     contest: Contest | Figures, name: str, tree: Tree, *, rows: int, work: Path
-) -> Measured:
-    """One round in a process of its own, whose `batch_pipeline` is the tree's."""
+) -> dict[str, Measured]:
+    """One round in a process of its own, whose `batch_pipeline` is the tree's.
+
+    A take of several figures gives each by its own name; all else is under "".
+    """
     into = work / "round"
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
@@ -141,7 +144,8 @@ def round_of(
         text=True,
         env={**os.environ, "PYTHONPATH": str(tree.path)},
     )
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: Measured(**one) for name, one in found.items()}
 
 
 def child(
@@ -208,9 +212,10 @@ def peak_mb() -> int:
     return max(own, children) // 1024**2  # bytes on macOS
 
 
-def printed(one: Measured) -> None:
+def printed(found: Measured | Mapping[str, Measured]) -> None:
     """What a worker tells its parent."""
-    print(json.dumps(asdict(one)))
+    several = {"": found} if isinstance(found, Measured) else found
+    print(json.dumps({name: asdict(one) for name, one in several.items()}))
 
 
 def connected(work: Path, *, memory: str, threads: int = 2) -> duckdb.DuckDBPyConnection:

@@ -24,8 +24,7 @@ def main() -> None:
     measuring = import_module("benchmarks.measuring")
     ours = import_module(f"benchmarks.{contest}").CONTEST
     if isinstance(ours, measuring.Figures):
-        take = ours.take(name, tree)
-        measuring.printed(take(Path(work)))
+        measuring.printed(ours.take(name, tree)(Path(work)))
         return
     theirs = _own(contest) if path != ROOT else ours
     contestant = theirs.contestants[name]
