@@ -170,3 +170,26 @@ def test_status_of_a_finished_job_loads_nothing_that_only_work_needs(world: Worl
         "batch_pipeline.pipeline.landing",
         "batch_pipeline.prices.find",
     } & there == set()
+
+
+def test_garbage_is_looked_for_again_once_a_command_is_loaded(world: World) -> None:
+    code = (
+        "import gc, sys\n"
+        "sys.argv[0] = '/bin/batch-pipeline'\n"
+        "from batch_pipeline.cli.main import main\n"
+        "before = gc.isenabled()\n"
+        "try:\n"
+        "    main(['check'])\n"
+        "except SystemExit:\n"
+        "    print(before, gc.isenabled())"
+    )
+    env = {**os.environ, **world.whole_env}
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "False True"
