@@ -24,10 +24,9 @@ def begin() -> None:
 
 
 def end() -> None:
-    """What is loaded stays; from here on there is garbage."""
+    """From here on there is garbage."""
     if ours():
-        gc.freeze()
-        gc.enable()
+        gc.enable()  # what is loaded is not frozen: DuckDB complains of what is left at the end
 
 
 def late(package: str, names: Collection[str]) -> Callable[[str], ModuleType]:
