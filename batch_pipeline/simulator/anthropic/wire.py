@@ -5,6 +5,7 @@ model or from the batch is looked at afterwards, in the files beside this one.
 """
 
 import re
+from functools import cache
 from typing import Annotated, Literal, Required, TypeAlias
 
 from pydantic import (
@@ -298,17 +299,23 @@ class _OldBetaParams(_Params, _Sampling, _Betas):
     pass
 
 
-_SHAPES: dict[tuple[bool, bool], TypeAdapter[object]] = {
-    (True, False): TypeAdapter(_Params),
-    (True, True): TypeAdapter(_BetaParams),
-    (False, False): TypeAdapter(_OldParams),
-    (False, True): TypeAdapter(_OldBetaParams),
+_SHAPES: dict[tuple[bool, bool], type] = {
+    (True, False): _Params,
+    (True, True): _BetaParams,
+    (False, False): _OldParams,
+    (False, True): _OldBetaParams,
 }
+
+
+@cache
+def _read(shape: type) -> TypeAdapter[object]:
+    """Made for the first request that needs it: a start would wait for all of them."""
+    return TypeAdapter(shape)
 
 
 def check_fields(params: Params, version: str, betas: tuple[str, ...]) -> None:
     """Raise for what is wrong with any one field; sampling is the old version's."""
     try:
-        _SHAPES[version == NEW_VERSION, bool(betas)].validate_python(params)
+        _read(_SHAPES[version == NEW_VERSION, bool(betas)]).validate_python(params)
     except ValidationError as error:
         raise RefusedRequestError(told(error)) from None
