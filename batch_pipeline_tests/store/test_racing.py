@@ -77,6 +77,24 @@ def test_threads_that_share_one_ledger_take_a_named_lease_once(ledger: Ledger) -
         assert sum(threads.map(take, range(6))) == 1
 
 
+def test_threads_that_take_overlapping_leases_get_all_of_theirs_or_none(ledger: Ledger) -> None:
+    start, names = Barrier(6), [f"land:{number}" for number in range(8)]
+
+    def take_ten_times(owner: str) -> None:
+        own = [names[(int(owner) + far) % len(names)] for far in (3, 0, 5)]
+        for _ in range(10):
+            start.wait()
+            won = ledger.lock(*own, owner=owner, now=NOON, lease=LEASE)
+            start.wait()
+            held = [name for name, whose in ledger.holders(*own).items() if whose == owner]
+            assert sorted(held) == (sorted(own) if won else [])
+            start.wait()
+            ledger.unlock(*own, owner=owner)
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(take_ten_times, "012345"))
+
+
 @dataclass
 class Known:
     """What the ledger should say of a shard, in the fewest words."""
