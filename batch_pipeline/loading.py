@@ -24,9 +24,13 @@ def begin() -> None:
 
 
 def end() -> None:
-    """From here on there is garbage."""
-    if ours():
-        gc.enable()  # what is loaded is not frozen: DuckDB complains of what is left at the end
+    """What is loaded by now stays; from here on there is garbage.
+
+    Once: DuckDB, which is loaded later, complains of what of it is left at the end.
+    """
+    if ours() and not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def late(package: str, names: Collection[str]) -> Callable[[str], ModuleType]:

@@ -195,8 +195,11 @@ def test_garbage_is_looked_for_again_once_a_command_is_loaded(world: World) -> N
     assert done.stdout.splitlines()[-1] == "False True"
 
 
-def test_a_command_ends_without_a_word_of_the_libraries_it_loaded(world: World) -> None:
+@pytest.mark.parametrize("command", ["check", "reparse", "report"])
+def test_a_command_ends_without_a_word_of_the_libraries_it_loaded(
+    world: World, command: str
+) -> None:
     world.run()
-    with started(world, "report", str(world.job_file())) as process:
+    with started(world, command, str(world.job_file())) as process:
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
