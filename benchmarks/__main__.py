@@ -82,7 +82,7 @@ def _compete(
 
 def _contested(title: str, rows: int, found: dict[str, Measured]) -> Table:
     ours, table = found[OURS], _table(title)
-    for heading in ("seconds", "CPU s", "rows/s", "MB/s", "peak MB", "ours / this"):
+    for heading in ("seconds", "CPU s", "rows/s", "MB/s", "peak MB", "ours / this", "in CPU"):
         table.add_column(heading, justify="right")
     for name, one in found.items():
         table.add_row(
@@ -93,6 +93,7 @@ def _contested(title: str, rows: int, found: dict[str, Measured]) -> Table:
             f"{one.bytes / one.seconds / 1e6:,.0f}",
             f"{one.peak_mb}",
             f"{ours.seconds / one.seconds:.2f}",
+            f"{ours.cpu / one.cpu:.2f}",
         )
     return table
 
