@@ -74,6 +74,8 @@ def parses(line: str) -> None:
     group = get_command(app)
     assert isinstance(group, click.Group)
     name, *words = shlex.split(line)[1:]
+    if name in {option for one in group.params for option in one.opts}:  # `--version`
+        return
     command = group.commands[name]
     command.make_context(name, words or [""] if "JOB" in _arguments(command) else words)
 
