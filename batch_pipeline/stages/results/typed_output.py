@@ -20,7 +20,9 @@ Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 
 JSON = "JSON"
 _SCALARS = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
-_MIN, _MAX = -(2**63), 2**63 - 1
+LEAST, MOST = -(2**63), 2**63 - 1
+"""The integers that a column holds."""
+
 _DATA = frozenset({"const", "enum", "default", "examples"})  # words whose value is no schema
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})  # name -> schema
 
@@ -61,8 +63,8 @@ def bounded(schema: JsonValue) -> JsonValue:
     named = types if isinstance(types, list) else [types]
     if "integer" in named and "number" not in named:
         low, high = schema.get("minimum"), schema.get("maximum")
-        walked["minimum"] = max(low, _MIN) if isinstance(low, int | float) else _MIN
-        walked["maximum"] = min(high, _MAX) if isinstance(high, int | float) else _MAX
+        walked["minimum"] = max(low, LEAST) if isinstance(low, int | float) else LEAST
+        walked["maximum"] = min(high, MOST) if isinstance(high, int | float) else MOST
     return walked
 
 

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from batch_pipeline.errors import SpecError
 from batch_pipeline.model import FailureKind
 from batch_pipeline.stages.results import surrogates, typed_output
+from batch_pipeline.stages.results.plain_answers import Plain
 
 MESSAGE = 200
 """Characters of a violation: its place and its rule, never the answer."""
@@ -118,6 +119,21 @@ class Judge:
         bounded = typed_output.bounded(dict(schema))
         assert isinstance(bounded, dict)  # noqa: S101 - an object stays one; told to the checker
         self._validator = _built(bounded)
+        self.plain = Plain.of(schema)
+
+    def outputs(self, texts: Sequence[str | None]) -> tuple[list[bytes | None], list[str | None]]:
+        """The document in each of *texts*, written compactly, and why it is not valid."""
+        nothing = [None] * len(texts)
+        found: list[bytes | None] = self.plain.written(texts) if self.plain else [*nothing]
+        problems: list[str | None] = [*nothing]
+        asked = [number for number, output in enumerate(found) if output is None]
+        if asked:
+            verdicts = [self.verdict(texts[number]) for number in asked]
+            # Encoded as one buffer: a buffer per document costs ten times as much.
+            lines = _ENCODER.encode_lines([document for document, _ in verdicts]).split(b"\n")
+            for number, line, (_, problem) in zip(asked, lines[:-1], verdicts, strict=True):
+                found[number], problems[number] = line, problem
+        return found, problems
 
     def verdict(self, text: str | None) -> tuple[JsonValue, str | None]:
         """The document in *text* and why it is not valid, if it is not."""
@@ -153,13 +169,12 @@ def validated(batch: pa.Table, judge: Judge) -> pa.Table:
     calls_alone = pc.and_(pc.is_valid(batch["tool_calls"]), no_text)
     judged = pc.and_not(pc.equal(batch["status"], "succeeded"), calls_alone)
     answers = batch["document"].filter(judged).to_pylist()
-    encoded: list[bytes] = []
+    encoded: list[bytes | None] = []
     said: list[str | None] = []
     for start in range(0, len(answers), _AT_ONCE):
-        verdicts = [judge.verdict(text) for text in answers[start : start + _AT_ONCE]]
-        # Encoded as one buffer: a buffer per document costs ten times as much.
-        encoded += _ENCODER.encode_lines([document for document, _ in verdicts]).split(b"\n")[:-1]
-        said += [problem for _, problem in verdicts]
+        outputs, problems = judge.outputs(answers[start : start + _AT_ONCE])
+        encoded += outputs
+        said += problems
     output = _spread(pa.array(encoded, pa.string()), judged)
     problems = _spread(pa.array(said, pa.string()), judged)
     invalid = pc.is_valid(problems)
