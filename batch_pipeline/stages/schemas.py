@@ -132,6 +132,9 @@ OUTCOMES = pa.schema([pa.field(one.name, one.type) for one in OUTCOME_COLUMNS])
 REPEATING = [one.name for one in _BY_NAME.values() if one.repeats]
 """Columns worth a dictionary, of whichever table has them."""
 
+JUDGED = {b"batch_pipeline.output": b"text"}
+"""In the footer of outcomes whose answers were checked: `output` is null where it is the `text`."""
+
 VERSION = {b"batch_pipeline.results": b"3"}
 
 

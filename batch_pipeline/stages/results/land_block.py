@@ -21,7 +21,7 @@ from batch_pipeline.prices.sql import COSTS, MAY_BE_BILLED, join_sql
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.results import typed_output
 from batch_pipeline.stages.results.oddities import Oddities, oddities
-from batch_pipeline.stages.schemas import OUTCOMES, RESULTS
+from batch_pipeline.stages.schemas import JUDGED, OUTCOMES, RESULTS
 from batch_pipeline.stages.sql import literal
 
 FILE_BITS, ROW_BITS = 20, 30
@@ -51,17 +51,10 @@ class OutcomeFiles:
 
     @cached_property
     def _sizes(self) -> dict[Path, tuple[int, int]]:
-        groups = {
-            path: [footer.row_group(i) for i in range(footer.num_row_groups)]
-            for path, footer in self._by_path.items()
-        }
-        return {
-            path: (sum(g.total_byte_size for g in some), sum(g.num_rows for g in some))
-            for path, some in groups.items()
-        }
+        return {path: _size(footer) for path, footer in self._by_path.items()}
 
     def size(self, some: Sequence[Path]) -> tuple[int, int]:
-        """Uncompressed bytes and rows of *some* of the files."""
+        """Uncompressed bytes and rows of *some* of the files, with what JUDGED ones leave out."""
         sizes = [self._sizes[path] for path in some]
         return sum(size for size, _ in sizes), sum(rows for _, rows in sizes)
 
@@ -110,6 +103,8 @@ class OutcomeFiles:
             held_there = [name for name in columns if name in there]
             table = file.read_row_groups(wanted.tolist(), columns=held_there)
         table = _completed(table, columns)
+        if "output" in columns and _judged(footer):
+            table = _with_output(table)
         return table, held[np.searchsorted(wanted, group)] + rows - starts[group]
 
 
@@ -120,6 +115,36 @@ def _completed(table: pa.Table, columns: Sequence[str]) -> pa.Table:
             field = OUTCOMES.field(name)
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(list(columns))
+
+
+def _judged(footer: pq.FileMetaData) -> bool:
+    return JUDGED.items() <= (footer.metadata or {}).items()
+
+
+def _size(footer: pq.FileMetaData) -> tuple[int, int]:
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    left_out = _left_out(footer, groups) if _judged(footer) else 0
+    return left_out + sum(g.total_byte_size for g in groups), sum(g.num_rows for g in groups)
+
+
+def _left_out(footer: pq.FileMetaData, groups: Sequence[pq.RowGroupMetaData]) -> int:
+    """The bytes of `output`, had it been written: about those of the texts."""
+    places = {name: at for at, name in enumerate(footer.schema.to_arrow_schema().names)}
+    text, output = (
+        sum(int(group.column(places[name]).total_uncompressed_size) for group in groups)
+        for name in ("text", "output")
+    )
+    return max(text - output, 0)
+
+
+def _with_output(table: pa.Table) -> pa.Table:
+    """JUDGED outcomes with the `output` that they leave out: a success's text, where there is one.
+
+    Files of before say every `output`, and those of a job without a schema had none.
+    """
+    own = pc.and_(pc.equal(table["status"], "succeeded"), pc.not_equal(table["text"], ""))
+    output = pc.coalesce(table["output"], pc.if_else(own, table["text"], None))
+    return table.set_column(table.column_names.index("output"), OUTCOMES.field("output"), output)
 
 
 def _taken(table: pa.Table, at: Numbers) -> pa.Table:

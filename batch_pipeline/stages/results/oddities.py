@@ -11,8 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_pipeline.stages.schemas import OUTCOMES
-
 _KEY = b"batch_pipeline.oddities"
 
 
@@ -29,9 +27,9 @@ class Oddities:
         """True where there is something to tell."""
         return self != Oddities()
 
-    def schema(self) -> pa.Schema:
-        """OUTCOMES that keep these counts; just OUTCOMES where there are none."""
-        return OUTCOMES.with_metadata({_KEY: json.dumps(asdict(self))}) if self else OUTCOMES
+    def footer(self) -> dict[bytes, bytes]:
+        """What keeps these counts in the footer of outcomes; nothing where there are none."""
+        return {_KEY: json.dumps(asdict(self)).encode()} if self else {}
 
     def told(self) -> str:
         """In words, those that were counted; nothing for none."""

@@ -27,7 +27,7 @@ from batch_pipeline.stages.results.decode import decode, salvage
 from batch_pipeline.stages.results.lines import Files
 from batch_pipeline.stages.results.oddities import Oddities
 from batch_pipeline.stages.results.unanswered import LINE_TOO_LONG, absence, cut_off
-from batch_pipeline.stages.schemas import OUTCOME_COLUMNS, OUTCOMES, REPEATING, Source
+from batch_pipeline.stages.schemas import JUDGED, OUTCOME_COLUMNS, OUTCOMES, REPEATING, Source
 from batch_pipeline.stages.sql import literal
 from batch_pipeline.whole_files import written_aside
 
@@ -112,8 +112,10 @@ def decode_shard(  # noqa: PLR0913 - what a shard is decoded from, each named by
         rows = _rows(con, requests, facts, blamed, group)
         unknown = _quarantine(con, files, into.with_name(f"{into.stem}.unknown.jsonl"))
         odd = Oddities(duplicates, unknown, unreadable, _without_usage(con))
+        footer = odd.footer() | ({} if judge is None else JUDGED)
         with written_aside(into) as part:
-            write_groups(part, odd.schema(), _checked(rows, judge), repeating=REPEATING)
+            outcomes = OUTCOMES.with_metadata(footer) if footer else OUTCOMES
+            write_groups(part, outcomes, _checked(rows, judge), repeating=REPEATING)
         by_failure = _by_failure(con, into)
         requested, failed = pq.read_metadata(into).num_rows, sum(by_failure.values())
         return OutcomesDecoded(

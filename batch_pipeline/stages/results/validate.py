@@ -161,8 +161,9 @@ class Judge:
 def validated(batch: pa.Table, judge: Judge) -> pa.Table:
     """*batch* of outcomes with `output` filled; succeeded rows that do not pass are `invalid`.
 
-    `output` is the document as it was read, written compactly: one value per key. An answer that
-    is nothing but tool calls is no document, and not judged.
+    `output` is the document as it was read, written compactly: one value per key. It is null
+    where that is the `text`: whoever reads JUDGED outcomes takes the text there. An answer that is
+    nothing but tool calls is no document, and not judged.
     """
     batch = _annotated(batch)
     no_text = pc.equal(pc.coalesce(batch["text"], pa.scalar("")), "")
@@ -176,10 +177,11 @@ def validated(batch: pa.Table, judge: Judge) -> pa.Table:
         encoded += outputs
         said += problems
     output = _spread(pa.array(encoded, pa.string()), judged)
+    is_text = pc.fill_null(pc.equal(output, batch["text"]), fill_value=False)
     problems = _spread(pa.array(said, pa.string()), judged)
     invalid = pc.is_valid(problems)
     for name, value in (
-        ("output", pc.if_else(invalid, None, output)),
+        ("output", pc.if_else(pc.or_(invalid, is_text), None, output)),
         ("status", pc.if_else(invalid, "failed", batch["status"])),
         ("failure", pc.if_else(invalid, FailureKind.INVALID.value, batch["failure"])),
         ("error_message", pc.if_else(invalid, problems, batch["error_message"])),

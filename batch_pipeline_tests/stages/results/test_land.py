@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,8 +18,10 @@ from batch_pipeline.prices.find import Prices
 from batch_pipeline.prices.overrides import Override
 from batch_pipeline.providers.mistral.decode import decode_sql as mistral_decode_sql
 from batch_pipeline.providers.mistral.record import OCR
+from batch_pipeline.stages.results import bounded_tables
 from batch_pipeline.stages.results import land as results
-from batch_pipeline.stages.schemas import RESULTS
+from batch_pipeline.stages.results.validate import Judge
+from batch_pipeline.stages.schemas import REPEATING, RESULTS
 from batch_pipeline_tests.stages.result_lines import (
     ON,
     SCHEMA,
@@ -93,6 +98,77 @@ def test_an_answer_lands_typed(back: Returned) -> None:
     good, invalid = back.landed()
     assert good["output"] == {"label": "ham", "count": 1, "score": None}
     assert (invalid["failure"], invalid["output"], invalid["text"]) == ("invalid", None, "{}")
+
+
+def as_before(path: Path, schema: dict[str, Any]) -> None:
+    """Write the outcomes again as versions before did: every `output`, by the validator alone."""
+    table, verdict = pq.read_table(path), Judge(schema).verdict
+    said = [
+        msgspec.json.encode(verdict(row["text"])[0]).decode()
+        if row["status"] == "succeeded" and row["text"]
+        else None
+        for row in table.to_pylist()
+    ]
+    place = table.schema.get_field_index("output")
+    table = table.set_column(place, table.schema.field(place), pa.array(said, pa.string()))
+    table = table.replace_schema_metadata(None)
+    rows = pq.read_metadata(path).row_group(0).num_rows
+    groups = (table.slice(start, rows) for start in range(0, table.num_rows, rows))
+    bounded_tables.write_groups(path, table.schema, groups, repeating=REPEATING)
+
+
+ANSWERS = [
+    *('{"label":"ham","count":1}', '{"label":"spam","count":2,"score":null}', GOOD, "{}"),
+    *('{"count":1,"label":"ham"}', '{"label":"ham","count":1,"count":2}', " null", "null", "{"),
+    *('{"label":"ham","count":1.0,"score":1e2}', '{"label":"ham","count":1,"score":-0.0}'),
+]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [SCHEMA, {"anyOf": [SCHEMA, {"type": "null"}]}, {}, {**SCHEMA, "minProperties": 2}],
+)
+def test_results_are_the_same_bytes_from_outcomes_that_say_every_output(
+    tmp_path: Path, schema: dict[str, Any]
+) -> None:
+    back = Returned(tmp_path, schema=schema)
+    names = ids(len(ANSWERS) + 3)
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    lines = [answer(name, text) for name, text in zip(names, ANSWERS, strict=False)]
+    lines.append(answer(names[-3], "", finish="tool_calls", tool_calls=[call]))
+    back.ask([*names, "row-99"], rejected={"row-99": "too long"})
+    back.decode(names, lines, [not_run(names[-2], "batch_expired")])
+    back.land()
+    outputs = [row["output"] for row in back.rows()]
+    written = back.results.read_bytes()
+    as_before(back.outcomes[0], schema)
+    assert [row["output"] for row in back.rows()] != outputs
+    back.land()
+    assert back.results.read_bytes() == written
+
+
+def test_long_answers_land_in_the_same_blocks_from_outcomes_that_say_every_output(
+    back: Returned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_tables, "_BYTES", 4000)
+    names = ids(100)
+    back.ask(names)
+    lines = [answer(name, '{"label":"ham","count":1}') for name in names[:-1]]
+    back.decode(names, lines, [not_run(names[-1], "batch_expired")])
+    back.land()
+    written = back.results.read_bytes()
+    assert 1 < pq.read_metadata(back.results).num_row_groups < 50
+    as_before(back.outcomes[0], SCHEMA)
+    back.land()
+    assert back.results.read_bytes() == written
+
+
+def test_answers_that_nobody_checked_have_no_output(back: Returned) -> None:
+    back.ask(ids(1))
+    replace(back, schema=None).decode(ids(1), [answer("row-0", "no JSON")])
+    assert back.land().succeeded == 1
+    (row,) = back.landed()
+    assert (row["text"], row["output"]) == ("no JSON", None)
 
 
 @pytest.mark.parametrize(

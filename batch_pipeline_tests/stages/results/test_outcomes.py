@@ -288,9 +288,16 @@ def test_a_checked_document_is_written_compactly_with_one_value_per_key(tmp_path
     assert back.rows()[0]["output"] == '{"label":"ham","count":1}'
 
 
+def test_a_document_that_is_written_compactly_already_is_not_kept_twice(tmp_path: Path) -> None:
+    back = Returned(tmp_path, schema=SCHEMA)
+    good = '{"label":"ham","count":1}'
+    back.decode(ids(2), [answer("row-0", good), answer("row-1", f" {good}")])
+    assert [row["output"] for row in back.rows()] == [None, good]
+
+
 def test_null_is_a_document_like_any_other(tmp_path: Path) -> None:
     back = Returned(tmp_path, schema={"type": ["string", "null"]})
-    back.decode(ids(2), [answer("row-0", "null"), answer("row-1", '"a\\nb"')])
+    back.decode(ids(2), [answer("row-0", " null"), answer("row-1", ' "a\\nb"')])
     assert [row["output"] for row in back.rows()] == ["null", '"a\\nb"']
 
 

@@ -244,6 +244,7 @@ def test_an_odd_value_is_judged_and_written_as_the_validator_does(name: str, val
     [
         *([PLAIN_ANSWER + end] for end in (" ", "\n", "\r\n", "x", "}", "\x00", "\n{}", "\ufeff")),
         *([start + PLAIN_ANSWER] for start in (" ", "\n", "\ufeff", "[", "\x00")),
+        [f"{PLAIN_ANSWER}\n{PLAIN_ANSWER}"],
         [f"{PLAIN_ANSWER}\n{PLAIN_ANSWER}", ""],
         [f"{PLAIN_ANSWER}\n{PLAIN_ANSWER}", "", ""],
         [PLAIN_ANSWER[:20], PLAIN_ANSWER[20:], PLAIN_ANSWER],
