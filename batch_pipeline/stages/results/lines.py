@@ -17,7 +17,7 @@ from batch_pipeline.stages.arrow import Numbers
 Files: TypeAlias = Sequence[tuple[Path, str]]
 """Result files, each with its source: `output` or `error`."""
 
-BLOCK = 4 << 20
+BLOCK = 1 << 20
 """Bytes read at once; a block is one Arrow batch."""
 
 LONG = 4 << 20
@@ -132,7 +132,7 @@ def pieces(handle: BinaryIO, block: int = BLOCK, longest: int = LONG) -> Iterato
             chunk = data
             yield piece
         elif first < 0:
-            carry, size = data, min(size * 2, BLOCK)  # doubling keeps long lines linear in time
+            carry, size = data, min(size * 2, LONG)  # doubling keeps long lines linear in time
             continue
         cut = data.rfind(b"\n") + 1
         if len(chunk) > longest:  # else no line but the first can be long, and that one is not
