@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from batch_pipeline.prices.find import Prices
 from batch_pipeline.stages.again import goes_again
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.results.bounded_tables import rows_within, write_groups
+from batch_pipeline.stages.results.costs import Costs
 from batch_pipeline.stages.results.land_block import (
     FILE_BITS,
     ROW_BITS,
@@ -113,11 +115,13 @@ def land(  # noqa: PLR0913 - what results are made from, each named by its calle
         return result_schema(keys, typing.arrow, _vectors(files, one) if embeddings else None)
 
     kinds = {one.part.into: Counter[str]() for one in answered}
-    with price_sql.priced(con, priced, outcome_rows(outcomes)):
+    prices = price_sql.priced(con, priced, outcome_rows(outcomes))
+    with prices, closing(Costs(con)) as costs:
         for written, some in groupby(answered, key=into):
             blocks = _blocks(list(some), files, key_columns)
             rows = (
-                _landed_block(con, block, files, typing=typing, schema=written) for block in blocks
+                _landed_block(con, block, files, typing=typing, costs=costs, schema=written)
+                for block in blocks
             )
             _write(_each(rows), written, kinds)
     waiting = [one for one in looked if one.unanswered]
@@ -253,12 +257,13 @@ def _landed_block(
     files: OutcomeFiles,
     *,
     typing: Typing,
+    costs: Costs,
     schema: pa.Schema,
 ) -> Iterator[tuple[Path, pa.Table]]:
     """The rows of each piece, with the file that they go to."""
     asked = pa.concat_tables([piece.asked for piece in block])
     found = files.fetch(np.concatenate([piece.places for piece in block]))
-    rows = landed_block(con, asked, found, typing=typing, schema=schema)
+    rows = landed_block(con, asked, found, typing=typing, costs=costs, schema=schema)
     start = 0
     for piece in block:
         count = piece.asked.num_rows

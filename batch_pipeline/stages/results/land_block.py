@@ -17,9 +17,9 @@ from pydantic import JsonValue
 
 from batch_pipeline.errors import StoreError
 from batch_pipeline.model import FailureKind
-from batch_pipeline.prices.sql import COSTS, MAY_BE_BILLED, join_sql
 from batch_pipeline.stages.arrow import Numbers
 from batch_pipeline.stages.results import typed_output
+from batch_pipeline.stages.results.costs import Costs
 from batch_pipeline.stages.results.oddities import Oddities, oddities
 from batch_pipeline.stages.schemas import JUDGED, OUTCOMES, RESULTS
 from batch_pipeline.stages.sql import literal
@@ -181,14 +181,12 @@ def landed_block(
     outcomes: pa.Table,
     *,
     typing: Typing,
+    costs: Costs,
     schema: pa.Schema,
 ) -> pa.Table:
-    """RESULTS rows of the request rows *asked* and their *outcomes*, side by side in order.
-
-    The price table is registered on *con* as `prices`.
-    """
+    """RESULTS rows of the request rows *asked* and their *outcomes*, side by side in order."""
     rows = _with_rejected(asked, outcomes)
-    computed = _computed(con, rows, typing)
+    computed = _computed(con, rows, typing, costs)
     columns = []
     for name in schema.names:
         source = next(t for t in (computed, asked, rows) if name in t.column_names)
@@ -214,24 +212,16 @@ def _with_rejected(asked: pa.Table, outcomes: pa.Table) -> pa.Table:
     return outcomes
 
 
-def _computed(con: duckdb.DuckDBPyConnection, rows: pa.Table, typing: Typing) -> pa.Table:
+def _computed(
+    con: duckdb.DuckDBPyConnection, rows: pa.Table, typing: Typing, costs: Costs
+) -> pa.Table:
     """The columns that need more than a copy: cost, and the typed output."""
-    con.register("landing", rows.append_column("ord", pa.array(np.arange(rows.num_rows))))
+    known = costs.of(rows)
+    if typing.arrow is None:
+        return known
+    con.register("landing", rows.select(["output"]))
     try:
-        # Two queries: only the first has to sort after its join, and it touches no long column.
-        costs = con.sql(
-            f"""
-            SELECT {COSTS},
-                CASE WHEN {MAY_BE_BILLED} THEN coalesce(price.source, 'unknown') END
-                    AS price_source,
-                CASE WHEN {MAY_BE_BILLED} AND price.source <> 'unknown' THEN price.as_of END
-                    AS price_as_of
-            FROM {join_sql("landing")} ORDER BY ord
-            """
-        ).to_arrow_table()
-        if typing.arrow is None:
-            return costs
         answered = con.sql(f"SELECT {typing.expression} AS output FROM landing")
-        return costs.append_column("output", answered.to_arrow_table()["output"])
+        return known.append_column("output", answered.to_arrow_table()["output"])
     finally:
         con.unregister("landing")
