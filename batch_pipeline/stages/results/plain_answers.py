@@ -60,25 +60,19 @@ class Plain:
         except (TypeError, ValueError, NotImplementedError):  # two kinds that it cannot tell apart
             return None
 
-    def written(self, texts: Sequence[str | None]) -> list[bytes | None]:
-        """The `output` of each of *texts* that is a valid answer; None: ask the validator."""
-        if (lines := self._all(texts)) is not None:
-            return lines
-        return [None if text is None else self._one(text.encode()) for text in texts]
-
-    def _all(self, texts: Sequence[str | None]) -> list[bytes | None] | None:
-        """The same at once, where it is true of every text that it is its own output."""
-        if None in texts:
-            return None
-        lines = [text.encode() for text in texts if text is not None]
-        block = b"\n".join([*lines, b""])
+    def every(self, texts: Sequence[str | None]) -> bool:
+        """Whether each of *texts* is a valid answer and its own `output`."""
         try:
+            block = "\n".join([*texts, ""]).encode()  # type: ignore[list-item]  # None: see below
             documents = self.decoder.decode_lines(block)
             # Equal counts: else a text could hold two documents, and another none.
-            same = len(documents) == len(texts) and _ENCODER.encode_lines(documents) == block
-        except _REFUSED:
-            return None
-        return [*lines] if same else None
+            return len(documents) == len(texts) and _ENCODER.encode_lines(documents) == block
+        except (*_REFUSED, TypeError):  # a text that is None cannot be joined
+            return False
+
+    def output(self, text: str | None) -> bytes | None:
+        """The `output` of a valid answer; None: ask the validator."""
+        return None if text is None else self._one(text.encode())
 
     def _one(self, text: bytes) -> bytes | None:
         """White space between tokens is all that may differ."""

@@ -277,8 +277,10 @@ def test_plain_schemas_are_read_without_the_validator(schema: Schema, text: str)
     plain = Plain.of(schema)
     assert plain is not None
     spaced = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    assert plain.written([text, text]) == [text.encode()] * 2
-    assert plain.written([spaced, "{}", None]) == [text.encode(), None, None]
+    assert plain.every([text, text])
+    assert [plain.every([text, other]) for other in (spaced, "{}", None)] == [False] * 3
+    assert [plain.output(one) for one in (text, spaced)] == [text.encode()] * 2
+    assert [plain.output(one) for one in ("{}", None)] == [None, None]
 
 
 @pytest.mark.parametrize(
