@@ -429,6 +429,20 @@ def test_many_blocks_and_scattered_retries_keep_the_order(
     assert all(row["text"] is None or row["text"].endswith(row["custom_id"]) for row in rows)
 
 
+def test_every_block_has_the_costs_of_its_own_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "BLOCK_ROWS", 7)
+    back = Returned(tmp_path)
+    names = ids(20)
+    back.ask(names)
+    usages = [{"prompt_tokens": 1000 * n, "completion_tokens": n} for n in range(20)]
+    back.decode(names, [answer(name, usage=usages[n]) for n, name in enumerate(names)])
+    back.land()
+    each = Decimal("0.000025") + Decimal("0.0000002")  # a row's 1000 and 1 tokens
+    assert [row["cost_usd"] for row in back.landed()] == [each * n for n in range(20)]
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     attempts=st.lists(st.lists(st.sampled_from(ids(6)), unique=True, min_size=1), max_size=4),
