@@ -41,6 +41,7 @@ from batch_pipeline.whole_files import written_aside
 
 BLOCK_ROWS = 1 << 14
 """Rows that are landed at once, at most: of one partition, or of many small ones."""
+_PLACED_AT_ONCE = 1 << 19  # requests: more of them take as many passes, and no more memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,32 +180,39 @@ def _places(
     if not outcomes:
         return places, going
     con.register("outcome_files", pa.table({"name": [str(path) for path in outcomes]}))
+    passes = -(-count // _PLACED_AT_ONCE)
     try:
-        best = con.sql(
-            f"""
-            WITH asked AS (
-                SELECT start + file_row_number AS ord,
-                    md5_number(custom_id || ' ' || content_hash) AS id
-                FROM {_parquet(parts)} JOIN asked_files ON name = filename WHERE rejected IS NULL
-            ), files AS (
-                SELECT name, row_number() OVER () - 1 AS file FROM outcome_files
-            ), answers AS (
-                SELECT md5_number(custom_id || ' ' || content_hash) AS id,
-                    ((status = 'succeeded')::BIGINT << 62) | (least(attempt, 4095)::BIGINT << 50)
-                    | (file << {ROW_BITS}) | file_row_number AS place,
-                    attempt, status, failure, error_code
-                FROM {outcome_rows(outcomes, placed=True)} JOIN files ON name = filename
-            )
-            SELECT ord, max(place) AS place, ({again})::TINYINT AS again
-            FROM answers JOIN asked USING (id) GROUP BY ord
-            """
-        ).to_arrow_table()
+        for mine in (f"hash(custom_id) % {passes} = {number}" for number in range(passes)):
+            found = con.sql(_places_sql(parts, outcomes, again, mine if passes > 1 else "true"))
+            for best in found.to_arrow_reader(_PLACED_AT_ONCE):
+                rows = best["ord"].to_numpy()
+                places[rows] = best["place"].to_numpy() & ((1 << (FILE_BITS + ROW_BITS)) - 1)
+                going[rows] = best["again"].to_numpy()
     finally:
         con.unregister("outcome_files")
-    rows = best["ord"].to_numpy()
-    places[rows] = best["place"].to_numpy() & ((1 << (FILE_BITS + ROW_BITS)) - 1)
-    going[rows] = best["again"].to_numpy()
     return places, going
+
+
+def _places_sql(parts: Sequence[Landing], outcomes: Sequence[Path], again: str, mine: str) -> str:
+    return f"""
+        WITH asked AS (
+            SELECT start + file_row_number AS ord,
+                md5_number(custom_id || ' ' || content_hash) AS id
+            FROM {_parquet(parts)} JOIN asked_files ON name = filename
+            WHERE rejected IS NULL AND {mine}
+        ), files AS (
+            SELECT name, row_number() OVER () - 1 AS file FROM outcome_files
+        ), answers AS (
+            SELECT md5_number(custom_id || ' ' || content_hash) AS id,
+                ((status = 'succeeded')::BIGINT << 62) | (least(attempt, 4095)::BIGINT << 50)
+                | (file << {ROW_BITS}) | file_row_number AS place,
+                attempt, status, failure, error_code
+            FROM {outcome_rows(outcomes, placed=True)} JOIN files ON name = filename
+            WHERE {mine}
+        )
+        SELECT ord, max(place) AS place, ({again})::TINYINT AS again
+        FROM answers JOIN asked USING (id) GROUP BY ord
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -416,6 +416,7 @@ def test_many_blocks_and_scattered_retries_keep_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(results, "_PLACED_AT_ONCE", 30)
     back = Returned(tmp_path)
     names = ids(100)
     back.ask(names, rejected={"row-50": "too long"})
