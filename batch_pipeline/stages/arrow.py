@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from batch_pipeline.whole_files import private_file
 
 if pa.default_memory_pool().backend_name == "mimalloc":  # what Arrow takes where nobody chose
-    # It gives the memory of each batch back and asks for it again: a sixth of the time of a build.
+    # It gives the memory of each batch back and asks for it again: 6 to 10 % of a build.
     pa.set_memory_pool(pa.system_memory_pool())
 
 Numbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.signedinteger]]
