@@ -15,6 +15,7 @@ NEED_TAG = "watch"
 """On a run the watch asked for: the stretch, and a digest of its need; short, to fit the page."""
 PAUSES = (0, 0, 60, 300, 900)
 """Seconds from the end of the last try to the next one; after as many tries we give up."""
+_IN_ONE_QUERY = 500
 _LIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -26,23 +27,33 @@ _LIVE = [
 
 def busy(instance: dg.DagsterInstance, asset_jobs: Iterable[str], known: Sequence[str]) -> set[str]:
     """Partitions that a run of these asset jobs, whoever launched it, is still about."""
+    place = {name: at for at, name in enumerate(known)}
     found: set[str] = set()
     for name in asset_jobs:
         live = dg.RunsFilter(job_name=name, statuses=_LIVE)
-        for record in instance.get_run_records(live):
-            first, last = range_of(record.dagster_run.tags) or (UNPARTITIONED, UNPARTITIONED)
-            if first in known and last in known:
-                found |= set(known[known.index(first) : known.index(last) + 1])
+        for run in instance.get_runs(live):
+            first, last = range_of(run.tags) or (UNPARTITIONED, UNPARTITIONED)
+            if first in place and last in place:
+                found |= set(known[place[first] : place[last] + 1])
     return found
 
 
-def tries(instance: dg.DagsterInstance, asset_job: str, need: str) -> tuple[int, datetime | None]:
-    """How many runs were asked for *need*, and when the last of them ended."""
-    asked = dg.RunsFilter(job_name=asset_job, tags={NEED_TAG: need})
-    number = instance.get_runs_count(asked)
-    records = instance.get_run_records(asked, limit=1) if number else []
-    ended = records[0].end_time if records else None
-    return number, None if ended is None else datetime.fromtimestamp(ended, UTC)
+def tries(
+    instance: dg.DagsterInstance, needs: Sequence[str]
+) -> dict[tuple[str, str], tuple[int, datetime | None]]:
+    """By asset job and need: how many runs were asked for it, and when the last of them ended."""
+    found: dict[tuple[str, str], tuple[int, datetime | None]] = {}
+    for start in range(0, len(needs), _IN_ONE_QUERY):
+        some = dg.RunsFilter(tags={NEED_TAG: needs[start : start + _IN_ONE_QUERY]})
+        for record in instance.get_run_records(some):  # the newest first
+            run = record.dagster_run
+            key = (run.job_name, run.tags[NEED_TAG])
+            ended = (
+                None if record.end_time is None else datetime.fromtimestamp(record.end_time, UTC)
+            )
+            number, last = found.get(key, (0, ended))
+            found[key] = (number + 1, last)
+    return found
 
 
 def unread(context: dg.AssetExecutionContext, job: BatchJob) -> dict[str, str]:

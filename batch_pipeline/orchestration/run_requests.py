@@ -1,5 +1,7 @@
 """Which runs are due: neighbouring partitions with one need are one run, asked for once."""
 
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,9 +39,11 @@ class Asked:
 def asked(instance: dg.DagsterInstance, job: BatchJob, steps: Steps, *, now: datetime) -> Asked:
     """One run for each stretch of partitions that need the same and have no live run."""
     found = Asked()
-    for stretch in _stretches(instance, job, steps):
-        runs, need = asset_job(job, _ASSET_JOBS[stretch.step]), _need(stretch, steps)
-        number, last = history.tries(instance, runs, need)
+    needs = [(_need(stretch, steps), stretch) for stretch in _stretches(instance, job, steps)]
+    tried = history.tries(instance, [need for need, _ in needs])
+    for need, stretch in needs:
+        runs = asset_job(job, _ASSET_JOBS[stretch.step])
+        number, last = tried.get((runs, need), (0, None))
         match history.may_ask(number, last, now=now):
             case True:
                 found.runs.append(_run_request(job, stretch, need, number))
@@ -81,9 +85,13 @@ def _stretches(instance: dg.DagsterInstance, job: BatchJob, steps: Steps) -> Ite
         taken = history.busy(instance, [asset_job(job, name) for name in rivals], known)
         free = [name for name in ready if name not in taken]
         bridges = {name for name in known if _passes_over(step, steps.get(name))} - taken
-        for first, last in ranges(free, known, bridges=bridges):
-            span = range(place[first], place[last] + 1)
-            yield _Stretch(step, first, last, tuple(n for n in free if place[n] in span))
+        spans = list(ranges(free, known, bridges=bridges))
+        begins = [place[first] for first, _ in spans]
+        due: defaultdict[int, list[str]] = defaultdict(list)
+        for name in free:
+            due[bisect_right(begins, place[name]) - 1].append(name)
+        for at, (first, last) in enumerate(spans):
+            yield _Stretch(step, first, last, tuple(due[at]))
 
 
 def _passes_over(step: Step, standing: tuple[Step, PartitionSummary] | None) -> bool:

@@ -5,12 +5,15 @@ previewed tick does no harm. It never uploads or downloads.
 """
 
 import json
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
+from zlib import compress, decompress
+from zlib import error as ZlibError  # noqa: N812 - it is a class
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -20,7 +23,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 from batch_pipeline.errors import BatchPipelineError, ProviderError
 from batch_pipeline.escaping import line
 from batch_pipeline.escaping import line as one_line
-from batch_pipeline.model import AT_PROVIDER, BY_ANSWERS, PartitionSummary, Shard, ShardState
+from batch_pipeline.model import BY_ANSWERS, PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration import checks, metadata
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.orchestration.resources import PipelineResource
@@ -34,39 +37,38 @@ from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.spec import BatchJob
 
-MOST_OBSERVATIONS = 100
+MOST_EVENTS = 50
+"""Events of one tick; the next ticks tell the others."""
 _MESSAGES = 3
 _SOON = timedelta(days=2)
 _LATE = " answers run out"  # in the cursor, beside names of partitions: none begins so
+_LONG = 1000
 
 NONE: Mapping[str, float] = MappingProxyType({})
 Steps = Mapping[str, tuple[Step, PartitionSummary]]
 
 
-def _run_out(cursor: str | None, next_cursor: str, steps: Steps, now: datetime) -> tuple[bool, str]:
-    """Whether it changed that answers must be fetched soon, and the cursor that remembers it."""
-    late = any(runs_out(summary, now=now) for _, summary in steps.values())
-    told = _LATE in _seen(cursor)
-    kept = {name: text for name, text in _seen(next_cursor).items() if name != _LATE}
-    return late is not told, json.dumps({**kept, **({_LATE: ""} if late else {})})
-
-
-def news(cursor: str | None, steps: Steps) -> tuple[list[str], str]:
+def news(cursor: str | None, steps: Steps, *, late: bool = False) -> tuple[list[str], str]:
     """Partitions that stand otherwise than the cursor remembers, and the next cursor.
 
     It remembers what is on its way and forgets what has ended, so it stays small; a lost one
-    only repeats the observations of what is on its way.
+    only repeats the observations of what is on its way. It is a queue: who was told stands at its
+    end, and who is left over for the next tick is in it, untold. *late* is remembered with them.
     """
-    seen = {name: text for name, text in _seen(cursor).items() if name != _LATE}
+    seen = _told(cursor)
     stand = {name: _digest(one) for name, (_, one) in steps.items() if one.shards}
     moving = {name for name in stand if steps[name][0] is not Step.DONE}
-    of_interest = moving | set(seen)
-    changed = [
-        name for name, text in stand.items() if seen.get(name) != text and name in of_interest
-    ][:MOST_OBSERVATIONS]
-    kept_so_far = {**seen, **{name: stand[name] for name in changed}}
-    kept = {n: text for n, text in kept_so_far.items() if n in moving or text != stand.get(n)}
-    return changed, json.dumps(kept)
+    queue = dict.fromkeys(name for name in (*seen, *stand) if name in seen or name in moving)
+    changed = [name for name in queue if name in stand and seen.get(name) != stand[name]]
+    now = changed[: MOST_EVENTS - (late is not _was_late(cursor))]
+    told = {name: stand[name] for name in now}
+    following = {name: seen.get(name, "") for name in queue if name not in told} | told
+    kept = {
+        name: text
+        for name, text in following.items()
+        if name in moving or text != stand.get(name, text)
+    }
+    return now, _remembered({**kept, _LATE: ""} if late else kept)
 
 
 def _observation(
@@ -123,12 +125,27 @@ def _digest(summary: PartitionSummary) -> str:
     return sha256(text.encode()).hexdigest()[:8]
 
 
+def _remembered(known: Mapping[str, str]) -> str:
+    """The cursor: Dagster keeps it once a tick, for days, so a long one is pressed together."""
+    text = json.dumps(known)
+    return text if len(text) < _LONG else b64encode(compress(text.encode())).decode()
+
+
 def _seen(cursor: str | None) -> dict[str, str]:
+    text = cursor or "{}"
     try:
-        loaded = json.loads(cursor or "{}")
-    except ValueError:
+        loaded = json.loads(text if text.startswith("{") else decompress(b64decode(text)))
+    except (ValueError, ZlibError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
+
+
+def _told(cursor: str | None) -> dict[str, str]:
+    return {name: text for name, text in _seen(cursor).items() if name != _LATE}
+
+
+def _was_late(cursor: str | None) -> bool:
+    return _LATE in _seen(cursor)
 
 
 def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
@@ -184,8 +201,7 @@ def _look(context: dg.SensorEvaluationContext, shell: Pipeline) -> _Seen:
         context.log.warning(str(error))
     steps = shell.steps()
     blocked = any(step is Step.BLOCKED for step, _ in steps.values())
-    told = [shard for shard in shell.shards(states=AT_PROVIDER) if shard.message]
-    stuck = [*(shell.shards(states=[ShardState.FAILED]) if blocked else []), *told]
+    stuck = [*(shell.shards(states=[ShardState.FAILED]) if blocked else []), *shell.noted()]
     return _Seen(steps, stuck, shell.now(), shell.skews(), trouble, foreign, odd)
 
 
@@ -193,12 +209,13 @@ def _news(
     job: BatchJob, cursor: str | None, seen: _Seen
 ) -> tuple[list[dg.AssetObservation | dg.AssetCheckEvaluation], str]:
     """Events for what changed since the cursor, and the next one."""
-    names, following = news(cursor, seen.steps)
+    late = any(runs_out(summary, now=seen.now) for _, summary in seen.steps.values())
+    names, following = news(cursor, seen.steps, late=late)
     events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = [
         _observation(job, name, *seen.steps[name]) for name in names
     ]
-    changed, following = _run_out(cursor, following, seen.steps, seen.now)
-    events += [checks.in_time(job, seen.steps, now=seen.now)] if changed else []
+    if late is not _was_late(cursor):
+        events.append(checks.in_time(job, seen.steps, now=seen.now))
     return events, following
 
 

@@ -207,6 +207,10 @@ class Pipeline:
             self.job.name, partitions=partitions, states=None if states is None else list(states)
         )
 
+    def noted(self) -> list[Shard]:
+        """Shards at a provider of which a person should know something, oldest first."""
+        return self.records.ledger.absences.noted(self.job.name)
+
     def cancel(self, partitions: Sequence[str] | None = None) -> list[Shard]:
         """Take back what was not sent and ask the provider to stop the rest; keeps paid rows."""
         return self.stop(partitions).shards

@@ -45,7 +45,7 @@ def settle(
     again = [seen for name, seen in listed.items() if name in beside]
     if again:
         _follow(records, clients, runtime, client.account, again)
-    known = records.ledger.known_batches(client.account)
+    known = records.ledger.absences.known(client.account, listed)
     unknown = [seen for name, seen in listed.items() if name not in known]
     for seen, shard in _whose(records, clients, runtime, provider, unknown, wary):
         if shard.state in _AT_WORK:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from random import sample
 
 from batch_pipeline.errors import NotFound, OutOfCredit, ProviderError, Unreadable
 from batch_pipeline.model import (
@@ -36,6 +37,7 @@ log = logging.getLogger("batch_pipeline")
 
 _STRAY_SECONDS = 600.0
 _MARGIN = timedelta(minutes=10)  # clocks differ, and a listing may lag
+_MOST_ALONE = 20  # batches that one look asks for singly; the looks that follow ask for the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ def _watch(records: Records, clients: Clients, runtime: Runtime, provider: str) 
     )
     waited = [shard for shard in ours if shard.state is ShardState.SUBMITTED]
     given_up = [
-        shard for shard in ours if shard not in waited and not missed.is_waited_for(runtime, shard)
+        shard
+        for shard in ours
+        if shard.state is not ShardState.SUBMITTED and not missed.is_waited_for(runtime, shard)
     ]
     doubted = records.ledger.absences.doubted(provider, since=runtime.now() - WARY)
     wary = [shard for shard in doubted if shard.account in {None, account}]
@@ -128,9 +132,10 @@ def _heeded(
         now=runtime.now(),
         ended=[seen.batch_id for seen in heeded if verdicts[seen.batch_id] is Verdict.COLLECT],
     )
+    busy = _busy_models(shards, observations)
     for seen in heeded:
         shard = by_batch[seen.batch_id]
-        alone = _queue_is_ours(shard, shards, observations)
+        alone = shard.model not in busy
         _act(records, clients, runtime, shard, seen, verdicts[seen.batch_id], queue_is_ours=alone)
     return Watched(looked=True, changed=tuple(changed), problem=_out_of_credit(observations))
 
@@ -182,15 +187,32 @@ def _observe(
     listed, odd = _listed(clients, provider, [*shards, *wary])
     stray_batches.settle(records, clients, runtime, provider, listed, wary)
     found: list[Observation] = []
+    apart: list[Shard] = []
     unread: list[Unreadable] = []
     for shard in shards:
+        seen = listed.get(shard.batch_id or "") or _never_made(shard)
+        if seen is not None:
+            found.append(seen)
+        elif not (shard.missed is Missed.BATCH and missed.is_waited_for(runtime, shard)):
+            apart.append(shard)
+    for shard in _drawn(apart):
         try:
-            seen = listed.get(shard.batch_id or "") or _alone(records, clients, runtime, shard)
+            seen = _alone(records, clients, runtime, shard)
         except Unreadable as error:
             unread.append(error)
         else:
             found += [] if seen is None else [seen]
     return found, odd, tuple(unread)
+
+
+def _never_made(shard: Shard) -> Observation | None:
+    """What was kept as a batch though the upload was refused: a crash came before its end."""
+    return shard.remote if shard.remote is not None and not shard.remote.made else None
+
+
+def _drawn(shards: Sequence[Shard]) -> Sequence[Shard]:
+    """As many as one look asks for; drawn, so that every one has its turn in the looks to come."""
+    return shards if len(shards) <= _MOST_ALONE else sample(shards, _MOST_ALONE)
 
 
 def _listed(
@@ -200,9 +222,11 @@ def _listed(
 
     With the number of those that nobody can read.
     """
-    starts = [_start(shard) for shard in shards if shard.state is not ShardState.FAILED]
+    waited = [shard for shard in shards if shard.state is not ShardState.FAILED]
+    few = len(shards) - len(waited) <= _MOST_ALONE  # a call each is less than a long list
+    starts = [_start(shard) for shard in (waited if few else shards)]
     known = [start for start in starts if start is not None]
-    if not known:  # all that is looked at was given up: one call each is less than a long list
+    if not known:
         return {}, 0
     odd: list[bytes] = []
     listing = clients.client(provider).observe(since=min(known) - _MARGIN, odd=odd.append)
@@ -222,10 +246,6 @@ def _start(shard: Shard) -> datetime | None:
 def _alone(
     records: Records, clients: Clients, runtime: Runtime, shard: Shard
 ) -> Observation | None:
-    if shard.remote is not None and not shard.remote.made:  # a crash came before its end
-        return shard.remote
-    if shard.missed is Missed.BATCH and missed.is_waited_for(runtime, shard):
-        return None
     try:
         return clients.client(shard.provider).retrieve(str(shard.batch_id))
     except NotFound as error:
@@ -295,10 +315,10 @@ def _why(seen: Observation) -> str:
     return next(one.message for one in seen.problems if one.remedy is not None)
 
 
-def _queue_is_ours(shard: Shard, ours: Sequence[Shard], seen: Sequence[Observation]) -> bool:
-    """True when nothing else of ours for the model waits or runs at the provider."""
+def _busy_models(ours: Sequence[Shard], seen: Sequence[Observation]) -> set[str]:
+    """Models for which something of ours waits or runs at the provider."""
     running = {one.batch_id for one in seen if one.status not in TERMINAL}
-    return not any(one.model == shard.model and one.batch_id in running for one in ours)
+    return {one.model for one in ours if one.batch_id in running}
 
 
 def _out_of_credit(observations: Sequence[Observation]) -> OutOfCredit | None:

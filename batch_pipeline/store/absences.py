@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, insert, or_, select, update
 
-from batch_pipeline.model import Missed, Shard
+from batch_pipeline.model import AT_PROVIDER, Missed, Shard
 from batch_pipeline.settings import CLOCK_JUMP
 from batch_pipeline.store import moves, queries
 from batch_pipeline.store.database import Database
@@ -49,6 +49,12 @@ class Absences:
         with self._database.reading() as connection:
             return queries.load_shards(connection, mine)
 
+    def noted(self, job: str) -> list[Shard]:
+        """Shards at a provider that have a word to say: what they wait for is not as it should."""
+        mine = and_(shards.c.job == job, shards.c.message.is_not(None))
+        with self._database.reading() as connection:
+            return queries.load_shards(connection, mine, states=AT_PROVIDER)
+
     def intended(self, intents: Collection[str]) -> dict[str, Shard]:
         """The shards, of any state, that were sent with one of these intents, by it."""
         with self._database.reading() as connection:
@@ -61,12 +67,29 @@ class Absences:
     def owners(self, account: str, batch_ids: Collection[str]) -> dict[str, Shard]:
         """The shards whose history has these batches, by batch."""
         with self._database.reading() as connection:
-            mine = and_(batches.c.account == account, batches.c.batch_id.in_(list(batch_ids)))
-            query = select(batches.c.batch_id, batches.c.shard_id).where(mine)
-            ids = {row.batch_id: row.shard_id for row in connection.execute(query)}
+            query = select(batches.c.batch_id, batches.c.shard_id).where(
+                batches.c.account == account
+            )
+            ids = {
+                row.batch_id: row.shard_id
+                for some in queries.chunks(batch_ids)
+                for row in connection.execute(query.where(batches.c.batch_id.in_(some)))
+            }
             found = queries.load_shards_by_id(connection, set(ids.values()))
             by_id = {shard.shard_id: shard for shard in found}
             return {batch_id: by_id[shard_id] for batch_id, shard_id in ids.items()}
+
+    def known(self, account: str, batch_ids: Collection[str]) -> set[str]:
+        """Those of the account's batches that some shard has or had."""
+        mine = batches.c.account == account
+        with self._database.reading() as connection:
+            return {
+                batch_id
+                for some in queries.chunks(batch_ids)
+                for batch_id in connection.scalars(
+                    select(batches.c.batch_id).where(mine, batches.c.batch_id.in_(some))
+                )
+            }
 
     def beside(self, account: str) -> set[str]:
         """Batches of the account that run beside, or after, the one their shard goes by."""
