@@ -240,10 +240,12 @@ def _say_what_is_open(
 
 def _cost_report(job: BatchJob) -> dg.AssetsDefinition:
     @dg.asset(**describing.common(job, "cost_report", after="results"))
-    def cost_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
+    def cost_report(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
         with surfaced(), pipeline.open(job) as shell:
             found = metadata.of_reports(shell, partition_names(context, job))
-        metadata.attach(context, found)
+        yield from metadata.materialized(context, job, "cost_report", found, whole=True)
 
     return cost_report
 

@@ -8,6 +8,7 @@ import dagster as dg
 from batch_pipeline.errors import DatasetError
 from batch_pipeline.escaping import line, plain
 from batch_pipeline.model import PartitionCounts, PartitionSummary
+from batch_pipeline.orchestration.event_log import kept_open
 from batch_pipeline.orchestration.metadata import failed_ratio
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.orchestration.partitions import partitions_def
@@ -100,8 +101,9 @@ def recorded(
     found: Iterable[dg.AssetCheckEvaluation],
 ) -> Iterator[dg.Output[None]]:
     """Record the evaluations, and end the checks' outputs, as Dagster asks of the step."""
-    for evaluation in found:
-        context.log_event(evaluation)
+    with kept_open(context):
+        for evaluation in found:
+            context.log_event(evaluation)
     for spec in specs:
         yield dg.Output(None, output_name=spec.get_python_identifier())
 

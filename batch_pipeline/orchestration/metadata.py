@@ -14,6 +14,7 @@ import dagster as dg
 from batch_pipeline.escaping import line, markdown, plain
 from batch_pipeline.model import UNSENT, PartitionSummary, Shard, ShardState
 from batch_pipeline.orchestration.column_schema import column_schema
+from batch_pipeline.orchestration.event_log import kept_open
 from batch_pipeline.orchestration.naming import asset_key, partition_of
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.collecting import Collected
@@ -50,12 +51,15 @@ def record(
     context: dg.AssetExecutionContext, job: BatchJob, step: str, found: Mapping[str, Found]
 ) -> None:
     """Materializations of these partitions alone, in a run that is about more of them."""
-    for name, values in found.items():
-        context.log_event(
-            dg.AssetMaterialization(
-                asset_key(job, step), partition=partition_of(job, name), metadata=values
+    if not found:
+        return
+    with kept_open(context):
+        for name, values in found.items():
+            context.log_event(
+                dg.AssetMaterialization(
+                    asset_key(job, step), partition=partition_of(job, name), metadata=values
+                )
             )
-        )
 
 
 def materialized(
@@ -73,7 +77,8 @@ def materialized(
     """
     if whole:
         attach(context, found)
-        yield dg.MaterializeResult()
+        with kept_open(context):  # Dagster records them before it comes back to us
+            yield dg.MaterializeResult()
         return
     record(context, job, step, found)
     if go_on and found:
