@@ -3,7 +3,8 @@
 Keys are one word each, so that the pages do not wrap them, and numbers are numbers: they plot.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -113,15 +114,16 @@ def of_built(built: RequestsBuilt) -> Found:
 
 def of_submission(shell: Pipeline, sent: Submission, names: Sequence[str]) -> dict[str, Found]:
     """Per partition: how many requests went out now, are on their way, and are answered."""
-    steps, shards = shell.steps(), shell.shards(names)
+    steps, shards = shell.steps(), _by_partition(shell.shards(names))
+    now_sent: Counter[str] = Counter()
+    for one in (*sent.sent, *sent.adopted):
+        now_sent.update(one.partitions)
     found: dict[str, Found] = {}
     for name in names:
-        counts, summary = steps[name][1].counts, steps[name][1]
-        ours = [shard for shard in shards if name in shard.partitions]
-        now_sent = sum(one.partitions.get(name, 0) for one in (*sent.sent, *sent.adopted))
+        counts, summary, ours = steps[name][1].counts, steps[name][1], shards[name]
         found[name] = {
             "requests": dg.MetadataValue.int(counts.requests),
-            "sent_now": dg.MetadataValue.int(now_sent),
+            "sent_now": dg.MetadataValue.int(now_sent[name]),
             "in_flight": dg.MetadataValue.int(in_flight(summary)),
             "not_sent_yet": dg.MetadataValue.int(summary.requests.get(ShardState.PLANNED, 0)),
             "batches": dg.MetadataValue.table(
@@ -133,6 +135,14 @@ def of_submission(shell: Pipeline, sent: Submission, names: Sequence[str]) -> di
             found[name]["newest_batch"] = dg.MetadataValue.url(page)
         if sent.problem is not None:
             found[name]["waiting_because"] = dg.MetadataValue.text(str(sent.problem))
+    return found
+
+
+def _by_partition(shards: Iterable[Shard]) -> defaultdict[str, list[Shard]]:
+    found: defaultdict[str, list[Shard]] = defaultdict(list)
+    for shard in shards:
+        for name in shard.partitions:
+            found[name].append(shard)
     return found
 
 
