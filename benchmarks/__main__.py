@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import before, build, collect, commands, partitions
+from benchmarks import before, build, collect, commands, dagster_collect, partitions, tick
 from benchmarks.measuring import (
     BEFORE,
     HERE,
@@ -30,7 +30,14 @@ from benchmarks.measuring import (
 
 CONTESTS: dict[str, Contest | Figures] = {
     contest.name: contest
-    for contest in (build.CONTEST, collect.CONTEST, commands.CONTEST, partitions.CONTEST)
+    for contest in (
+        build.CONTEST,
+        collect.CONTEST,
+        commands.CONTEST,
+        partitions.CONTEST,
+        dagster_collect.CONTEST,
+        tick.CONTEST,
+    )
 }
 GROWTH = 4
 _WIDTH = 110  # also where it is no terminal

@@ -1,126 +1,52 @@
-"""Dagster's runs over a year of small days: one submit run, one collect run, events included.
+"""Dagster's runs over a year, and ten, of small days: submit and collect, per partition.
 
-365 daily partitions of 20 rows, one model, one batch; a real instance with SQLite storage. What is
-counted is this process's processor time, from the launch of a run to its end; beside it what the
-same work takes without Dagster, in a store of its own.
+Days of twenty rows, one model, one batch where it fits; a real instance with SQLite storage. What
+is counted is a run from its launch to its end in this process, with all of its events.
 """
 
 from __future__ import annotations
 
-import argparse
-import cProfile
-import pstats
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
 
 from batch_pipeline.orchestration.local import LocalDagster
 from benchmarks.location import Simulated, dagster, job, opened, simulated, write_rows
+from benchmarks.measuring import Figures, Measured, Stopwatch, Take
 
 _ROWS = 20
 _LATER = 61
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What one run took, and how many events it left."""
+def _runs(days: int) -> Take:
+    def take(work: Path) -> Mapping[str, Measured]:
+        with simulated(work / "simulator") as sim:
+            _both(work / "warm", sim, days=2)  # imports and first touches are not compared
+            return _both(work / "days", sim, days=days)
 
-    name: str
-    seconds: float
-    processor: float
-    partitions: int
-    events: int
-
-    def __str__(self) -> str:
-        return (
-            f"  {self.name:24} {self.seconds:7.2f} s, processor {self.processor:7.2f} s = "
-            f"{self.processor / self.partitions:.4f} s a partition, "
-            f"{self.events / self.partitions:.1f} events a partition"
-        )
+    return take
 
 
-def main() -> None:
-    """Measure and print."""
-    said = argparse.ArgumentParser(description=__doc__)
-    said.add_argument("--work", type=Path, default=Path("data/bench/dagster"))
-    said.add_argument("--partitions", type=int, nargs="*", default=[365])
-    said.add_argument("--plain", action="store_true", help="also without Dagster")
-    said.add_argument("--profile", choices=["submit", "collect"], help="the top of its profile")
-    options = said.parse_args()
-    for days in options.partitions:
-        print(f"{days} partitions of {_ROWS} rows")
-        for one in with_dagster(_fresh(options.work), days, profiled=options.profile):
-            print(one)
-        if options.plain:
-            for one in without(_fresh(options.work), days):
-                print(one)
-
-
-def with_dagster(folder: Path, days: int, *, profiled: str | None = None) -> Iterator[Spent]:
-    """`<job>_submit` over all days, then `<job>_collect` over all days."""
-    asked = job(folder, provider="openai", days=days)
-    write_rows(folder, days=days, rows=_ROWS)
-    with simulated(folder / "simulator") as sim, dagster(folder, sim, asked) as (defs, instance):
-        local = LocalDagster(defs, instance, sleep=sim.wait)
-        _warmed(folder / "warm", sim)
-        names = _names(folder, sim, days)
-        with _spent("submit", days, instance, profiled=profiled) as found:
-            _succeeded(local.submit(asked.name, names))
-        yield found[0]
-        sim.finish()
-        sim.wait(_LATER)
-        ticked = local.tick(f"{asked.name}_watch", launch=False)
-        requests = list(ticked.run_requests or [])
-        if len(requests) != 1:
-            raise SystemExit(f"{len(requests)} runs were asked for: no measurement.")
-        with _spent("collect", days, instance, profiled=profiled) as found:
-            _succeeded(local.launch(requests[0]))
-        yield found[0]
-
-
-def without(folder: Path, days: int) -> Iterator[Spent]:
-    """The same verbs without Dagster."""
-    asked = job(folder, provider="openai", days=days)
-    write_rows(folder, days=days, rows=_ROWS)
-    with simulated(folder / "simulator") as sim:
-        _warmed(folder / "warm", sim)
-        with opened(folder, sim, asked) as shell:
-            names = shell.partitions()
-            with _spent("build and send, no Dagster", days) as found:
-                shell.build(names)
-                shell.resend(names)
-            yield found[0]
-            sim.finish()
-            sim.wait(_LATER)
-            shell.watch()
-            with _spent("collect, no Dagster", days) as found:
-                shell.collect(names)
-                shell.reports(names)
-            yield found[0]
-
-
-def _warmed(folder: Path, sim: Simulated) -> None:
-    """The whole loop over two days, by Dagster: imports and first touches are not compared."""
+def _both(folder: Path, sim: Simulated, *, days: int) -> Mapping[str, Measured]:
+    """`<job>_submit` over all days, and the one `<job>_collect` that the watch asks for then."""
     folder.mkdir()
-    asked = job(folder, provider="openai", days=2, name="warm")
-    write_rows(folder, days=2, rows=_ROWS)
+    asked = job(folder, provider="openai", days=days, name=folder.name)
+    write_rows(folder, days=days, rows=_ROWS)
+    with opened(folder, sim, asked) as shell:
+        names = shell.partitions()
     with dagster(folder, sim, asked) as (defs, instance):
         local = LocalDagster(defs, instance, sleep=sim.wait)
-        _succeeded(local.submit("warm", _names(folder, sim, 2)))
+        watch = Stopwatch()
+        _succeeded(local.submit(asked.name, names))
+        sent = watch.read(each=days)
         sim.finish()
         sim.wait(_LATER)
-        for request in local.tick("warm_watch", launch=False).run_requests or []:
-            _succeeded(local.launch(request))
-
-
-def _names(folder: Path, sim: Simulated, days: int) -> list[str]:
-    with opened(folder, sim, job(folder, provider="openai", days=days)) as shell:
-        return shell.partitions()
+        [request] = local.tick(f"{asked.name}_watch", launch=False).run_requests or []
+        watch = Stopwatch()
+        _succeeded(local.launch(request))
+        landed = watch.read(each=days, events=_events(instance, str(request.job_name)) / days)
+    return {"submit": sent, "collect": landed}
 
 
 def _succeeded(run: dg.ExecuteInProcessResult) -> None:
@@ -128,35 +54,16 @@ def _succeeded(run: dg.ExecuteInProcessResult) -> None:
         raise SystemExit("A run failed: no measurement.")
 
 
-@contextmanager
-def _spent(
-    name: str, days: int, instance: dg.DagsterInstance | None = None, *, profiled: str | None = None
-) -> Iterator[list[Spent]]:
-    found: list[Spent] = []
-    profile = cProfile.Profile()
-    before = _events(instance)
-    started, processor = time.perf_counter(), time.process_time()
-    if profiled == name:
-        profile.enable()
-    yield found
-    profile.disable()
-    seconds, processor = time.perf_counter() - started, time.process_time() - processor
-    found.append(Spent(name, seconds, processor, days, _events(instance) - before))
-    if profiled == name:
-        pstats.Stats(profile).sort_stats("cumulative").print_stats(70)
+def _events(instance: dg.DagsterInstance, asset_job: str) -> int:
+    runs = instance.get_runs(dg.RunsFilter(job_name=asset_job))
+    return sum(len(instance.all_logs(run.run_id)) for run in runs)
 
 
-def _events(instance: dg.DagsterInstance | None) -> int:
-    if instance is None:
-        return 0
-    return sum(len(instance.all_logs(run.run_id)) for run in instance.get_runs())
-
-
-def _fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder.resolve()
-
-
-if __name__ == "__main__":
-    main()
+_YEAR, _TEN_YEARS = "365 days", "3,650 days"
+CONTEST = Figures(
+    "dagster_collect",
+    f"Dagster's runs over small partitions, {_ROWS} rows each, per partition",
+    {_YEAR: _runs(365), _TEN_YEARS: _runs(3_650)},
+    before={_TEN_YEARS: None},  # it took the commit before half an hour
+    rounds={_TEN_YEARS: 1},
+)

@@ -69,9 +69,9 @@ class Simulated:
         """Let every batch end."""
         self.wait(_SECONDS + 60)
 
-    def calls(self, operation: str = "") -> int:
-        """How many calls, or of one kind, were made since the log was forgotten."""
-        return len(self._asked("GET", f"log?operation={operation}" if operation else "log"))
+    def calls(self) -> int:
+        """How many calls were made since the log was forgotten."""
+        return len(self._asked("GET", "log"))
 
     def forget(self) -> None:
         """Forget the log of calls."""
@@ -100,7 +100,7 @@ def simulated(folder: Path) -> Iterator[Simulated]:
     options = {"port": port, "state": folder, "speed": 0, "seconds": _SECONDS}
     said = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
     process = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "batch_pipeline.cli.main", "simulate", *said],
+        [sys.executable, "-P", "-m", "batch_pipeline.cli.main", "simulate", *said],
         stdout=subprocess.DEVNULL,
     )
     try:
