@@ -4,11 +4,12 @@ For each event Dagster makes two or three SQLAlchemy engines, opens the files an
 every statement is compiled anew, and every last close writes SQLite's log back and deletes it. That
 is three quarters of an event's time. No storage of Dagster's own writes several events at once
 (`store_event_batch` is a loop), so what an event is and how it is stored stays Dagster's; only the
-connections that it asks its storage for are kept.
+connections that it asks its storage for are kept, and what it asks each time of the tables.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from threading import Lock
 
 import dagster as dg
@@ -38,7 +39,11 @@ def kept_open(context: dg.AssetExecutionContext) -> Iterator[None]:
             engines[file] = create_engine(address, connect_args={"timeout": _BUSY_SECONDS})
             stack.callback(engines[file].dispose)
         connect = _connecting(engines, otherwise=storage.run_connection)
-        own = {"run_connection": connect, "index_connection": lambda: connect(INDEX_SHARD_NAME)}
+        own = {
+            "run_connection": connect,
+            "index_connection": lambda: connect(INDEX_SHARD_NAME),
+            "has_table": cache(storage.has_table),
+        }
         vars(storage).update(own)
         stack.callback(lambda: [vars(storage).pop(name, None) for name in own])
         yield
