@@ -10,7 +10,7 @@ connections that it asks its storage for are kept, and what it asks each time of
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
-from threading import Lock
+from threading import RLock
 
 import dagster as dg
 from sqlalchemy import Connection, Engine, create_engine
@@ -22,11 +22,14 @@ _BUSY_SECONDS = 60
 @contextmanager
 def kept_open(context: dg.AssetExecutionContext) -> Iterator[None]:
     """Keep the files open that the run's events go to; other storages are left alone."""
-    from dagster._core.storage.event_log.sqlite.sqlite_event_log import (  # noqa: PLC0415 - brings alembic, and only a run writes events
-        INDEX_SHARD_NAME,
-        SqliteEventLogStorage,
-    )
-
+    try:
+        from dagster._core.storage.event_log.sqlite.sqlite_event_log import (  # noqa: PLC0415 - brings alembic, and only a run writes events
+            INDEX_SHARD_NAME,
+            SqliteEventLogStorage,
+        )
+    except ImportError:  # a later Dagster keeps it elsewhere: then its events take their time
+        yield
+        return
     storage = context.instance.event_log_storage
     if not isinstance(storage, SqliteEventLogStorage):
         yield
@@ -51,7 +54,7 @@ def kept_open(context: dg.AssetExecutionContext) -> Iterator[None]:
 
 def _connecting(engines: dict[str, Engine], *, otherwise: _Connect) -> _Connect:
     """Connections to these files as the storage gives them: one at a time, in a transaction."""
-    alone = Lock()
+    alone = RLock()
 
     @contextmanager
     def connect(file: str) -> Iterator[Connection]:
