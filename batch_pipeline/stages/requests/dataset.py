@@ -39,7 +39,7 @@ from batch_pipeline.stages.requests.suggestions import there_are
 
 _log = logging.getLogger("batch_pipeline")
 
-_FOOTERS = 256
+_FOOTERS = 4096
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _Cell: TypeAlias = "str | None"
 
@@ -117,15 +117,28 @@ class OpenedDataset:
             self._calendar.window(partition)
 
     def _selection(self, files: Sequence[File], keeping: str | None = None) -> Selection:
-        parts = [self._part(file) for file in files]
-        self._check(parts)
+        parts = self._parts(tuple(files))
         if keeping is not None:
             self._must_be_a_name(keeping)
-            kept = [replace(part, keep=self._keep(keeping, self._kind(part))) for part in parts]
+            keeps = {kind: self._keep(keeping, kind) for kind in map(self._kind, parts)}
+            every = [(part, keeps[self._kind(part)]) for part in parts]
             # One file at least: what is in none has no rows, and columns all the same.
-            parts = [part for part in kept if self._may_be_in(part)] or kept[:1]
+            some = [one for one in every if self._may_be_in(*one)] or every[:1]
+            parts = [replace(part, keep=keep) for part, keep in some]
         allowed = self.named["dataset.columns"]
         return Selection(tuple(parts), allowed, partial(self._elsewhere, not_in=frozenset(files)))
+
+    @cached_property
+    def _parts(self) -> Callable[[tuple[File, ...]], Sequence[Part]]:
+        """The files with their columns, which are looked at once; many partitions share them."""
+
+        @lru_cache(maxsize=1)
+        def parts(files: tuple[File, ...]) -> Sequence[Part]:
+            found = [self._part(file) for file in files]
+            self._check(found)
+            return found
+
+        return parts
 
     def _part(self, file: File) -> Part:
         footer = self._footer(file)
@@ -134,10 +147,10 @@ class OpenedDataset:
         schema = footer.schema.to_arrow_schema().remove_metadata()
         return Part(file, schema, rows=footer.num_rows, bytes=size)
 
-    def _may_be_in(self, part: Part) -> bool:
-        """False when the row groups of the file hold nothing of what it keeps."""
+    def _may_be_in(self, part: Part, keep: Keep) -> bool:
+        """False when the row groups of the file hold nothing of what is kept."""
         footer = self._footer(part.file)
-        return footer.num_row_groups == 0 or bool(kept_groups(footer, part.keep))
+        return footer.num_row_groups == 0 or bool(kept_groups(footer, keep))
 
     @cached_property
     def _footer(self) -> Callable[[File], pq.FileMetaData]:
