@@ -35,6 +35,10 @@ class DatasetError(UsageError):
     """The dataset is not there, cannot be read, or breaks a rule (a repeated or null key)."""
 
 
+class PartitionError(DatasetError):
+    """The dataset has no files for a partition, or no partition can have that name."""
+
+
 class TemplateError(UsageError):
     """A template does not compile, or names a column that the dataset does not have."""
 

@@ -329,6 +329,22 @@ BY_ANSWERS = frozenset({HoldKind.ACCOUNT, HoldKind.BREAKER, HoldKind.UNMATCHED})
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """What a run was asked to send of a partition: kept until that is planned, or found nothing."""
+
+    job: str
+    partition: str
+    run_id: str
+    asked_at: datetime
+    to_build: bool = True  # False: its request table is as it was asked for
+    by_hand: bool = True  # holds that stood when it was asked for do not stop it
+    options: dict[str, object] = field(default_factory=dict)
+    owner: str | None = None  # host:pid:random, as of a claim
+    busy_until: datetime | None = None  # till when the owner is taken to live
+    problem: str | None = None  # why its data cannot be read: it is not asked for by itself
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionSummary:
     """A partition as the watch sees it: its counts, and its shards and their requests by state.
 
@@ -350,6 +366,7 @@ class PartitionSummary:
     looks: int = 0  # in vain, at what is missed
     canaries: dict[ShardState, int] = field(default_factory=dict)  # of the whole job, not collected
     holds: tuple[Hold, ...] = ()  # of the partition, and of the whole job
+    asked: tuple[Ask, ...] = ()  # what runs were asked for and nobody planned yet
 
     @property
     def held(self) -> str | None:

@@ -17,18 +17,20 @@ def select(
     first: str | None = None,
     last: str | None = None,
     built: bool = False,
+    asked: bool = False,
 ) -> list[str]:
     """The partitions a person means: those named, a range, or all; UsageError if none fits.
 
-    They are looked for in the dataset, or with *built* among those with a request table.
+    They are looked for in the dataset, or with *built* among those with a request table; with
+    *asked* also among those that a run was asked for and has not built.
     """
     if shell.job.partitions.kind == "none" and (partitions or first or last):
         raise UsageError(f"{shell.job.name} is not partitioned: leave the partition out.")
     if partitions and (first or last):
         raise UsageError("--partition names partitions, --from and --to a range: use one.")
     if partitions:
-        return _named(shell, partitions, built=built)
-    there = list(shell.steps()) if built else shell.partitions()
+        return _named(partitions, _known(shell, asked=asked) if built else partitions, shell)
+    there = _known(shell, asked=asked) if built else shell.partitions()
     chosen = within(there, first, last, order=_order(shell))
     if not chosen:
         what = "was built yet" if built else "is in the dataset"
@@ -37,14 +39,18 @@ def select(
     return chosen
 
 
-def _named(shell: Pipeline, partitions: Sequence[str], *, built: bool) -> list[str]:
-    known = shell.steps() if built else {}
-    for name in partitions:
-        if built and name not in known:
+def _known(shell: Pipeline, *, asked: bool) -> list[str]:
+    steps = shell.steps().items()
+    return [name for name, (_, one) in steps if one.counts.digest or (asked and one.asked)]
+
+
+def _named(names: Sequence[str], known: Sequence[str], shell: Pipeline) -> list[str]:
+    for name in names:
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else "`status` lists those that were."
             raise UsageError(f"{shell.job.name}: partition {name!r} was never built. {hint}")
-    return list(dict.fromkeys(partitions))
+    return list(dict.fromkeys(names))
 
 
 def within(

@@ -74,9 +74,8 @@ def notes(
         for hold in summary.holds:
             held.setdefault(one_line(hold.reason), []).append(name)
     for reason, names in held.items():
-        span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
-        span = one_line(span)
-        yield f"held {span}: {reason}"
+        yield f"held {_span(names)}: {reason}"
+    yield from _asked(steps)
     waiting = sum(summary.counts.deferred for _, summary in steps.values())
     if waiting:
         yield f"{waiting:,} rows wait for the canary."
@@ -87,6 +86,25 @@ def notes(
         yield f"WARNING: {told(min(ends), now=now)}"
     for provider, ahead in skews.items():
         yield f"WARNING: {clock_is_off(provider, ahead)}"
+
+
+def _asked(steps: Steps) -> Iterator[str]:
+    """What runs were asked to send and did not, and what they could not read."""
+    asked = [(name, one) for name, (_, summary) in steps.items() for one in summary.asked]
+    left = list(dict.fromkeys(name for name, one in asked if one.problem is None))
+    if left:
+        yield (
+            f"asked for, not sent yet: {_span(left)}. The watch asks for a run that does; so does "
+            "`batch-pipeline run`."
+        )
+    for name, one in asked:
+        if one.problem is not None:
+            yield f"not sent {one_line(name)}: {one_line(one.problem)}"
+
+
+def _span(names: Sequence[str]) -> str:
+    span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
+    return one_line(span)
 
 
 def show_status(

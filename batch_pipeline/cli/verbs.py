@@ -55,7 +55,7 @@ def run(asked: Asked, *, wait: bool) -> None:
 def status(asked: Asked) -> None:
     """Where partitions stand."""
     with _opened(asked.job, reading=True) as shell:
-        names = _selected(shell, asked, built=True)
+        names = _selected(shell, asked, built=True, also_asked=True)
         steps = shell.steps_of(names)
         if asked.as_json:
             print_json({"job": shell.job.name, **shell.standing(steps)})
@@ -129,7 +129,7 @@ def reparse(asked: Asked, *, fetch: bool) -> None:
 def cancel(asked: Asked) -> None:
     """Stop what can be stopped."""
     with _opened(asked.job) as shell:
-        names = _selected(shell, asked, built=True)
+        names = _selected(shell, asked, built=True, also_asked=True)
         stopped = shell.stop(names)
         if asked.as_json:
             print_json({"job": shell.job.name, **stopped.as_values()})
@@ -175,8 +175,11 @@ def _opened(reference: str, *, reading: bool = False) -> Iterator[Pipeline]:
             raise typer.Exit(Exit.INTERRUPTED) from None
 
 
-def _selected(shell: Pipeline, asked: Asked, *, built: bool = False) -> list[str]:
-    return select(shell, asked.partitions, first=asked.first, last=asked.last, built=built)
+def _selected(
+    shell: Pipeline, asked: Asked, *, built: bool = False, also_asked: bool = False
+) -> list[str]:
+    first, last = asked.first, asked.last
+    return select(shell, asked.partitions, first=first, last=last, built=built, asked=also_asked)
 
 
 def _run_id() -> str:

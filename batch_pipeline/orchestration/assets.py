@@ -15,7 +15,7 @@ from batch_pipeline.errors import (
     Unavailable,
 )
 from batch_pipeline.escaping import line
-from batch_pipeline.orchestration import checks, describing, history, metadata
+from batch_pipeline.orchestration import asked, checks, describing, history, metadata
 from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
@@ -82,6 +82,15 @@ class BatchesConfig(dg.Config):
         )
 
 
+class RequestsConfig(dg.Config):
+    """What a run builds."""
+
+    only_asked: bool = Field(
+        default=False,
+        description="Only what an earlier run was asked to build and did not: the watch asks so.",
+    )
+
+
 class ResultsConfig(dg.Config):
     """What a run lands."""
 
@@ -117,15 +126,17 @@ def _requests(job: BatchJob) -> dg.AssetsDefinition:
         check_specs=[spec],
     )
     def requests(
-        context: dg.AssetExecutionContext, pipeline: PipelineResource
+        context: dg.AssetExecutionContext, config: RequestsConfig, pipeline: PipelineResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
         with surfaced(), pipeline.open(job) as shell:
-            built, unread = shell.build_each(partition_names(context, job))
+            names = asked.to_build(context, job, shell, only_asked=config.only_asked)
+            built, unread = shell.build_each(names)
         found = {name: metadata.of_built(done) for name, done in built.items()}
-        whole = not unread
-        yield from metadata.materialized(context, job, "requests", found, whole=whole, go_on=True)
+        whole = not unread and len(built) == len(partition_names(context, job))
+        on = bool(built) or not unread
+        yield from metadata.materialized(context, job, "requests", found, whole=whole, go_on=on)
         yield from checks.recorded(context, [spec], checks.read(job, built, unread))
-        if not built:
+        if not on:
             raise _failure(together(unread))
 
     return requests

@@ -82,7 +82,7 @@ def materialized(
             yield dg.MaterializeResult()
         return
     record(context, job, step, found)
-    if go_on and found:
+    if go_on:
         yield dg.MaterializeResult(metadata={_RECORDED_ALREADY: True})
 
 

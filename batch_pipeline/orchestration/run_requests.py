@@ -69,6 +69,7 @@ class _Stretch:
     first: str
     last: str
     due: tuple[str, ...]
+    unbuilt: bool = False  # a run was asked for some of it, and did not build it
 
     def __str__(self) -> str:
         return self.first if self.first == self.last else f"{self.first}..{self.last}"
@@ -91,7 +92,10 @@ def _stretches(instance: dg.DagsterInstance, job: BatchJob, steps: Steps) -> Ite
         for name in free:
             due[bisect_right(begins, place[name]) - 1].append(name)
         for at, (first, last) in enumerate(spans):
-            yield _Stretch(step, first, last, tuple(due[at]))
+            unbuilt = step is Step.SUBMIT and any(
+                one.to_build for name in due[at] for one in steps[name][1].asked
+            )
+            yield _Stretch(step, first, last, tuple(due[at]), unbuilt)
 
 
 def _passes_over(step: Step, standing: tuple[Step, PartitionSummary] | None) -> bool:
@@ -114,11 +118,15 @@ def _run_request(job: BatchJob, stretch: _Stretch, need: str, earlier: int) -> d
         else ("batches", {"lift_holds": False})
     )
     partitioned = job.partitions.kind != "none"
+    ops: dict[str, object] = {f"{job.name}__{asset}": {"config": config}}
+    if stretch.unbuilt:
+        ops[f"{job.name}__requests"] = {"config": {"only_asked": True}}
+    alone = step is Step.SUBMIT and not stretch.unbuilt
     return dg.RunRequest(
         run_key=f"{name}/{need}/{earlier}",
         job_name=name,
-        asset_selection=[asset_key(job, "batches")] if step is Step.SUBMIT else None,
-        run_config={"ops": {f"{job.name}__{asset}": {"config": config}}},
+        asset_selection=[asset_key(job, "batches")] if alone else None,
+        run_config={"ops": ops},
         tags={
             history.NEED_TAG: need,
             "dagster/priority": _PRIORITY[step],
@@ -134,7 +142,8 @@ def _need(stretch: _Stretch, steps: Steps) -> str:
         summary = steps[name][1]
         counts, shards = summary.counts, sorted(summary.shards.items())
         known = (counts.digest, counts.collected, counts.landed, counts.failed)
-        facts.append((name, *known, shards, str(summary.next_look)))
+        asked = [(one.run_id, str(one.asked_at), one.to_build) for one in summary.asked]
+        facts.append((name, *known, shards, str(summary.next_look), *asked))
     return f"{stretch} {sha256(repr(facts).encode()).hexdigest()[:8]}"
 
 

@@ -6,6 +6,7 @@ from batch_pipeline import loading
 
 if TYPE_CHECKING:
     from batch_pipeline.pipeline import (
+        asking,
         building,
         canary,
         cancelling,
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
         holds,
         planning,
         reporting,
+        resuming,
         running,
         selecting,
         sending,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pipeline",
+    "asking",
     "building",
     "canary",
     "cancelling",
@@ -30,6 +33,7 @@ __all__ = [
     "holds",
     "planning",
     "reporting",
+    "resuming",
     "running",
     "selecting",
     "sending",

@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 
 from batch_pipeline.errors import DatasetError, StoreError
-from batch_pipeline.model import UNPARTITIONED, BuiltTarget, PartitionCounts, ShardState
-from batch_pipeline.pipeline import planning
+from batch_pipeline.model import UNPARTITIONED, Ask, BuiltTarget, PartitionCounts, ShardState
+from batch_pipeline.pipeline import asking, planning
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
@@ -65,17 +65,33 @@ def build_each(
     built: dict[str, RequestsBuilt] = {}
     unread: dict[str, DatasetError] = {}
     freed: set[str] = set()
-    with runtime.duckdb() as con, job.origin.placed(("dataset",)):
+    asks = records.ledger.asked.standing(job.name, names)
+    with (
+        _told(records, asks),
+        runtime.duckdb() as con,
+        job.origin.placed(("dataset",)),
+    ):
         selections = _selections(records, names, unread)
         for some in within(selections.items(), lambda one: _size(one[1]), BLOCK_ROWS):
             done = _built(records, clients, runtime, con, dict(some))
             built |= done.built
             unread |= done.unread
             freed |= done.freed
+    asking.built(records, asks, built, unread)
     others = sorted(freed - set(names))
     if others:
         planning.plan(records, clients, runtime, others)
     return {name: built[name] for name in names if name in built}, unread
+
+
+@contextmanager
+def _told(records: Records, asks: Sequence[Ask]) -> Iterator[None]:
+    """A dataset that cannot be read at all is no data for any of them."""
+    try:
+        yield
+    except DatasetError as error:
+        asking.built(records, asks, (), {one.partition: error for one in asks})
+        raise
 
 
 def _selections(

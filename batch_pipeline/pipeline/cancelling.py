@@ -63,8 +63,13 @@ def cancel(
     refused keeps no other from being asked.
     """
     name, ledger = records.job.name, records.ledger
-    held = partitions or [counts.partition for counts in ledger.partitions(name)]
+    asks = ledger.asked.standing(name, partitions)
+    held = partitions or [
+        *(counts.partition for counts in ledger.partitions(name)),
+        *(one.partition for one in asks),
+    ]
     holds.put(records, held, HoldKind.PERSON, CANCELLED, now=runtime.now())
+    ledger.asked.forget(asks)
     planned = ledger.shards(name, partitions=partitions, states=[ShardState.PLANNED])
     ledger.withdraw([shard.shard_id for shard in planned], now=runtime.now())
     others = {other for shard in planned for other in shard.partitions} - set(held)

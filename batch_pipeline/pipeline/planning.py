@@ -11,7 +11,7 @@ import numpy as np
 
 from batch_pipeline.errors import UsageError
 from batch_pipeline.model import BY_ANSWERS, IN_FLIGHT, BuiltTarget, Limits, Shard, ShardState
-from batch_pipeline.pipeline import decoding, landing, standing
+from batch_pipeline.pipeline import asking, decoding, landing, standing
 from batch_pipeline.pipeline.admission import Admitted, admit
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
@@ -59,12 +59,15 @@ def plan(
     """
     tables = [table(records, partition) for partition in partitions]
     with alone(records, runtime):
+        asks = asking.answered_by(records, partitions, only, by_hand=by_hand)
         pending = _pending(records, clients, runtime, partitions, tables, only, by_hand=by_hand)
         shards = _cut(records, clients, runtime, pending, partitions, only)
         if shards:
             # Two plans of one request would be two sendings: be sure that nobody took over.
             runtime.still_holds(_lease(records), seconds=_SECONDS)
-            records.ledger.plan(shards, now=runtime.now())
+            records.ledger.plan(shards, now=runtime.now(), asks=asks)
+        else:
+            records.ledger.asked.forget(asks)
     if only is None:
         chosen = {partitions[at] for at in np.unique(pending.table).tolist()}
         _count_again(records, clients, runtime, [one for one in partitions if one not in chosen])

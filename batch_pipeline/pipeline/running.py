@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from batch_pipeline.errors import ProviderError, Throttled, Unavailable
 from batch_pipeline.model import ON_THE_WAY, ShardState
-from batch_pipeline.pipeline import collecting, fetching, sending, standing, watching
+from batch_pipeline.pipeline import collecting, fetching, resuming, standing, watching
 from batch_pipeline.pipeline.clients import Clients
 from batch_pipeline.pipeline.records import Records
 from batch_pipeline.pipeline.runtime import Runtime
@@ -119,7 +119,7 @@ def _send(
     names = [*_at(steps, Step.SUBMIT), *_at(steps, Step.RETRY)]
     if not names:
         return False
-    done = sending.submit(records, clients, runtime, names, run_id=run_id)
+    done = resuming.by_itself(records, clients, runtime, names, run_id=run_id, build=True)
     if done.problem is not None and not waiting_helps(done.problem):
         raise done.problem
     return bool(done.sent or done.adopted)

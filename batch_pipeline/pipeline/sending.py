@@ -66,6 +66,18 @@ class Submission:
         """Requests that are at the provider because of this run."""
         return sum(shard.requests for shard in (*self.sent, *self.adopted))
 
+    def and_then(self, later: Submission) -> Submission:
+        """Both as one: what waited and was sent then does not wait."""
+        done = {shard.shard_id for shard in (*self.sent, *self.adopted, *later.sent)}
+        done |= {shard.shard_id for shard in later.adopted}
+        waiting = {shard.shard_id: shard for shard in (*self.waiting, *later.waiting)}
+        return Submission(
+            sent=(*self.sent, *later.sent),
+            adopted=(*self.adopted, *later.adopted),
+            waiting=tuple(shard for name, shard in waiting.items() if name not in done),
+            problem=self.problem or later.problem,
+        )
+
 
 def submit(
     records: Records,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from batch_pipeline.store.ledger import Ledger
 
 if TYPE_CHECKING:  # names in signatures: a verb's file is loaded by who first calls it
     from batch_pipeline.errors import DatasetError
+    from batch_pipeline.pipeline.asking import Wish
     from batch_pipeline.pipeline.cancelling import Stopped
     from batch_pipeline.pipeline.collecting import Collected
     from batch_pipeline.pipeline.sending import Submission
@@ -158,16 +160,13 @@ class Pipeline:
         names = list(partitions)
         pipeline.selecting.check_named(self.records, names, only)
         pipeline.collecting.mend(self.records, self.clients, self.runtime, names)
-        if not by_itself:
-            pipeline.holds.lift(self.records, names, unmatched_too=only is not None)
+        if by_itself:
+            return pipeline.resuming.by_itself(
+                self.records, self.clients, self.runtime, names, run_id=run_id, only=only
+            )
+        pipeline.holds.lift(self.records, names, unmatched_too=only is not None)
         return pipeline.sending.submit(
-            self.records,
-            self.clients,
-            self.runtime,
-            names,
-            run_id=run_id,
-            only=only,
-            by_hand=not by_itself,
+            self.records, self.clients, self.runtime, names, run_id=run_id, only=only, by_hand=True
         )
 
     def watch(self) -> Watched:
@@ -175,7 +174,7 @@ class Pipeline:
         return pipeline.watching.watch(self.records, self.clients, self.runtime)
 
     def steps(self) -> Steps:
-        """The next step of every partition that was ever built."""
+        """The next step of every partition that was ever built, or that a run was asked for."""
         return standing.steps(self.records, self.runtime)
 
     def collect(self, partitions: Iterable[str]) -> Collected:
@@ -240,17 +239,37 @@ class Pipeline:
         for name in names:
             pipeline.planning.table(self.records, name)  # what was never built must leave no trace
         pipeline.selecting.check_named(self.records, names, only)
-        pipeline.collecting.mend(self.records, self.clients, self.runtime, names)
-        surely = again or release or only is not None
-        pipeline.cancelling.let_go(self.records, self.runtime, names, lost=lost, unmatched=surely)
-        if release:
-            self.release()
-        sent = pipeline.sending.submit(
-            self.records, self.clients, self.runtime, names, run_id=run_id, only=only, by_hand=True
-        )
+        wish = pipeline.asking.Wish(only=only, lost=lost, release=release, again=again)
+        with self._asked(names, wish, run_id=run_id, to_build=False):
+            pipeline.collecting.mend(self.records, self.clients, self.runtime, names)
+            sent = pipeline.resuming.as_asked(
+                self.records, self.clients, self.runtime, names, wish, run_id=run_id
+            )
         if sent.problem is not None and not pipeline.running.waiting_helps(sent.problem):
             raise sent.problem
         return sent
+
+    def ask(self, partitions: Iterable[str], wish: Wish, *, run_id: str) -> None:
+        """Note what a run is about to build and send, so that another does it if this one dies.
+
+        Whoever launched the run tells whether it is live, as Dagster does: no process is named.
+        """
+        pipeline.asking.note(
+            self.records, self.runtime, list(partitions), wish, run_id=run_id, to_build=True
+        )
+
+    def left_unbuilt(self, partitions: Sequence[str]) -> list[str]:
+        """Of these, what runs were asked for and did not build."""
+        left = pipeline.resuming.left_open(self.records, self.runtime, partitions)
+        unbuilt = {one.partition for one in left if one.to_build}
+        return [name for name in partitions if name in unbuilt]
+
+    def _asked(
+        self, partitions: Sequence[str], wish: Wish, *, run_id: str | None, to_build: bool
+    ) -> AbstractContextManager[None]:
+        return pipeline.asking.noted(
+            self.records, self.runtime, partitions, wish, run_id=run_id, to_build=to_build
+        )
 
     def lift(self) -> list[Hold]:
         """Take away every hold of the job but a person's and a canary's; which they were."""
@@ -274,12 +293,13 @@ class Pipeline:
         partition whose data cannot be read is raised at the end: the others run.
         """
         wanted = list(partitions)
-        built, unread = self.build_each(wanted)
-        problem = pipeline.building.together(unread) if unread else None
-        if problem is not None and not built:
-            raise problem
-        names = [name for name in wanted if name in built]
-        sent = self.resend(names, run_id=run_id)
+        with self._asked(wanted, pipeline.asking.Wish(), run_id=run_id, to_build=True):
+            built, unread = self.build_each(wanted)
+            problem = pipeline.building.together(unread) if unread else None
+            if problem is not None and not built:
+                raise problem
+            names = [name for name in wanted if name in built]
+            sent = self.resend(names, run_id=run_id)
         steps = self.follow(names, run_id=run_id, tell=tell) if wait else self.steps_of(names)
         if not wait and sent.problem is not None:
             raise sent.problem

@@ -40,6 +40,8 @@ def of(
                 "retryable": summary.counts.retryable,
                 "unanswered": summary.counts.unanswered,
                 "held": summary.held,
+                "asked": any(one.problem is None for one in summary.asked),
+                "unread": next((one.problem for one in summary.asked if one.problem), None),
                 "holds": [hold.kind.value for hold in summary.holds],
                 "deferred": summary.counts.deferred,
                 "results_until": summary.results_until,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -9,6 +10,9 @@ from batch_pipeline.model import (
     BY_ANSWERS,
     TERMINAL,
     UNSENT,
+    Ask,
+    Hold,
+    HoldKind,
     Observation,
     PartitionSummary,
     Remedy,
@@ -73,17 +77,40 @@ def next_step(summary: PartitionSummary, *, now: datetime) -> Step:  # noqa: PLR
         return Step.COLLECT
     if waiting and not held and _is_due(summary.next_due, now=now):
         return Step.SUBMIT
+    asked = [one for one in summary.asked if one.problem is None]
+    stopped = [one for one in asked if _is_against(summary.holds, one)]
+    if any(is_left(one, summary.holds, now=now) for one in asked):
+        return Step.SUBMIT
     if shards.get(ShardState.SUBMITTED) or ended or (waiting and not held):
+        return Step.WAIT
+    if len(asked) > len(stopped):  # a run is at it
         return Step.WAIT
     if _stale(summary):
         return Step.COLLECT
-    if waiting or shards.get(ShardState.FAILED) or _is_stopped(summary):
+    if waiting or stopped or shards.get(ShardState.FAILED) or _is_stopped(summary):
         return Step.BLOCKED
     if counts.deferred:
         return _behind_the_canary(summary)
     if counts.unanswered or counts.landed < 0:
         return Step.UNSENT
     return Step.RETRY if counts.retryable and not held else Step.DONE
+
+
+def is_left(ask: Ask, holds: Collection[Hold], *, now: datetime) -> bool:
+    """Whether what was asked for is anybody's to send: no run is at it, and nothing is against it.
+
+    What was asked for by hand, was asked in spite of the holds that stood.
+    """
+    free = ask.busy_until is None or _is_due(ask.busy_until, now=now)
+    return free and ask.problem is None and not _is_against(holds, ask)
+
+
+def _is_against(holds: Collection[Hold], ask: Ask) -> bool:
+    """A canary's hold is its gate's affair, when the rows are planned."""
+    return any(
+        hold.kind is not HoldKind.CANARY and not (ask.by_hand and hold.since <= ask.asked_at)
+        for hold in holds
+    )
 
 
 def _is_held(summary: PartitionSummary) -> bool:

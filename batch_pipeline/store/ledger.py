@@ -13,9 +13,17 @@ from typing import Any, Self
 from sqlalchemy import Connection, and_, delete, select, update
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.model import Observation, PartitionCounts, PartitionSummary, Shard, ShardState
+from batch_pipeline.model import (
+    Ask,
+    Observation,
+    PartitionCounts,
+    PartitionSummary,
+    Shard,
+    ShardState,
+)
 from batch_pipeline.store import moves, queries
 from batch_pipeline.store.absences import Absences
+from batch_pipeline.store.asked import Asked, forget
 from batch_pipeline.store.canaries import Canaries
 from batch_pipeline.store.database import Database
 from batch_pipeline.store.holds import Holds
@@ -34,6 +42,7 @@ class Ledger:
         self.cuts = Cuts(database)
         self.holds = Holds(database)
         self.absences = Absences(database)
+        self.asked = Asked(database)
 
     @classmethod
     def open(cls, url: str, *, reading: bool = False) -> Self:
@@ -74,12 +83,14 @@ class Ledger:
                 these = and_(locks.c.name.in_(some), locks.c.owner == owner)
                 connection.execute(delete(locks).where(these))
 
-    def plan(self, planned: Iterable[Shard], *, now: datetime) -> None:
+    def plan(self, planned: Iterable[Shard], *, now: datetime, asks: Collection[Ask] = ()) -> None:
         """Add planned shards; one that exists is left alone, a withdrawn one is planned again.
 
-        That no custom_id is in two of them is the caller's care, under a lock of the job.
+        That no custom_id is in two of them is the caller's care, under a lock of the job. Their
+        planning is what these *asks* were for: they are forgotten in the same transaction.
         """
         with self._database.writing() as connection:
+            forget(connection, asks)
             moves.plan(connection, list(planned), now=now)
 
     def replace(

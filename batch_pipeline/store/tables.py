@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 
 from batch_pipeline.model import CanaryVerdict, HoldKind, Missed, RemoteStatus, ShardState
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -217,6 +217,21 @@ holds = Table(
     Column("until", UtcTime),
 )
 
+asked = Table(
+    "asked",
+    metadata,
+    Column("job", _ID, primary_key=True),
+    Column("partition", _ID, primary_key=True),
+    Column("run_id", _ID, primary_key=True),
+    Column("asked_at", UtcTime, nullable=False),
+    Column("to_build", Boolean, nullable=False),
+    Column("by_hand", Boolean, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("owner", _ID),
+    Column("busy_until", UtcTime),
+    Column("problem", Text),
+)
+
 UPGRADES = {
     1: (
         "ALTER TABLE shards ADD COLUMN options JSON NOT NULL DEFAULT '{{}}'",
@@ -270,5 +285,6 @@ UPGRADES = {
         "ALTER TABLE batches ADD COLUMN made BOOLEAN NOT NULL DEFAULT TRUE",
         "UPDATE batches SET made = FALSE WHERE batch_id LIKE 'refused_upload_%'",
     ),
+    4: (),
 }
 """What brings a ledger of that version to the next one; new tables are made besides."""

@@ -187,4 +187,7 @@ def test_a_file_that_cannot_be_read_fails_its_own_day_and_the_others_run(world: 
     assert str(path) in str(caught.value)
     with world.open() as shell:
         steps = shell.steps()
-    assert {day: step for day, (step, _) in steps.items()} == dict.fromkeys(DAYS[1:], Step.DONE)
+    unsent, *others = ((step, summary) for step, summary in steps.values())
+    assert [step for step, _ in others] == [Step.DONE, Step.DONE]
+    assert unsent[0] is Step.UNSENT
+    assert [str(path) in str(one.problem) for one in unsent[1].asked] == [True]

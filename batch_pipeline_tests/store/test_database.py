@@ -14,7 +14,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.schema import CreateTable
 
 from batch_pipeline.errors import StoreError
-from batch_pipeline.model import Hold, HoldKind, Missed
+from batch_pipeline.model import Ask, Hold, HoldKind, Missed
 from batch_pipeline.store import database
 from batch_pipeline.store.database import Database
 from batch_pipeline.store.ledger import Ledger
@@ -70,6 +70,21 @@ def back_to_version_3(old: sqlite3.Connection) -> None:
     for table, column in SINCE_VERSION_3:
         old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     old.execute("UPDATE meta SET schema_version = 3")
+
+
+def test_a_ledger_of_version_4_gets_a_table_of_what_was_asked_and_keeps_all(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger.open(url) as first:
+        first.plan([make_shard()], now=NOON)
+        before = first.shards(JOB)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as old, old:
+        old.execute("DROP TABLE asked")
+        old.execute("UPDATE meta SET schema_version = 4")
+    with Ledger.open(url) as upgraded:
+        assert upgraded.shards(JOB) == before
+        assert upgraded.asked.standing(JOB) == []
+        upgraded.asked.put([Ask(JOB, "p1", "run", NOON)])
+        assert upgraded.asked.standing(JOB) == [Ask(JOB, "p1", "run", NOON)]
 
 
 def test_what_version_3_said_in_texts_and_ids_is_typed_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch_pipeline.errors import DatasetError
+from batch_pipeline.errors import DatasetError, PartitionError
 from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.spec import Dataset, Partitions
 from batch_pipeline.stages.requests import time_columns
@@ -88,7 +88,7 @@ class OpenedDataset:
             return self._selection(self.files, keeping=partition)
         files = self._by_folder.get(partition)
         if files is None:
-            raise DatasetError(
+            raise PartitionError(
                 f"{self.path}: partition {partition!r} has no files. "
                 f"{_nearest(partition, list(self._by_folder))}"
             )

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-from batch_pipeline.errors import DatasetError
+from batch_pipeline.errors import DatasetError, PartitionError
 from batch_pipeline.spec import Partitions
 
 _HOUR = timedelta(hours=1)
@@ -51,7 +51,7 @@ class Calendar:
         if self.name_of(start) != partition:
             skipped = self.left_out(start.replace(tzinfo=None))
             why = ", where no clock shows that time" if skipped else ""
-            raise DatasetError(
+            raise PartitionError(
                 f"partition {partition!r} is no {self.said.kind} partition of "
                 f"{self.said.timezone}{why}: it is part of {self.name_of(start)!r}. "
                 f"{self._example}"
@@ -173,7 +173,7 @@ class Calendar:
     def _must_parse(self, partition: str) -> datetime:
         start = self._parsed(partition)
         if start is None:
-            raise DatasetError(
+            raise PartitionError(
                 f"partition {partition!r} is no {self.said.kind} partition: it does not fit the "
                 f"format {self.said.key_format!r}. {self._example}"
             )
