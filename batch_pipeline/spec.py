@@ -259,6 +259,12 @@ class Schedule(Closed):
         return known_zone(name)
 
 
+class Backfill(Closed):
+    """How Dagster cuts a backfill into runs; without it, one run for all of its partitions."""
+
+    max_partitions_per_run: int = Field(ge=1, description="Each run sends batches of its own.")
+
+
 class Canary(Closed):
     """New request content goes out with its first rows alone; the others wait for these."""
 
@@ -290,6 +296,7 @@ class BatchJob(Closed):
         WithJsonSchema({"type": ["integer", "object", "null"]}),
     ] = None
     schedule: Schedule | None = None
+    backfill: Backfill | None = None
     prices: str | None = Field(default=None, description="YAML file of price overrides.")
     custom_id: Literal["readable", "opaque"] = "readable"
     max_failed_ratio: float = Field(default=0.05, ge=0, le=1)

@@ -89,6 +89,22 @@ def run(
 
 
 @app.command()
+def backfill(
+    job: Job,
+    partition: Partition = None,
+    first: From = None,
+    last: To = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send many partitions as one submission that shares batches, and come back at once.
+
+    All that the dataset has, a range, or those named; what is answered or on its way costs nothing.
+    Says what is still to come: Dagster's watch collects it, or `batch-pipeline run`.
+    """
+    cli.verbs.backfill(cli.verbs.Asked(job, partition or [], first, last, as_json))
+
+
+@app.command()
 def status(
     job: Job,
     partition: Partition = None,

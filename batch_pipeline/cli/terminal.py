@@ -5,6 +5,7 @@ The one way of this program to a terminal: what comes from data is text there an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,10 +18,10 @@ from rich.text import Text
 
 from batch_pipeline.escaping import line as one_line
 from batch_pipeline.escaping import plain
-from batch_pipeline.model import IN_FLIGHT, FailureKind, Shard
+from batch_pipeline.model import AT_PROVIDER, IN_FLIGHT, FailureKind, Shard
 from batch_pipeline.pipeline.standing import Steps, Tell
 from batch_pipeline.policy.clocks import clock_is_off
-from batch_pipeline.policy.lifecycle import Step
+from batch_pipeline.policy.lifecycle import MOVING, Step
 from batch_pipeline.policy.retention import runs_out, told
 from batch_pipeline.stages.results.oddities import Oddities, found
 
@@ -105,6 +106,27 @@ def _asked(steps: Steps) -> Iterator[str]:
 def _span(names: Sequence[str]) -> str:
     span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
     return one_line(span)
+
+
+def to_come(job: str, steps: Steps, shards: Iterable[Shard]) -> Iterator[str]:
+    """What a backfill sent, and who does the rest."""
+    states = Counter(step for step, _ in steps.values())
+    there = [shard for shard in shards if shard.state in AT_PROVIDER]
+    requests = sum(shard.requests for shard in there)
+    batches = "1 batch" if len(there) == 1 else f"{len(there):,} batches"
+    yield f"{len(steps):,} partitions: {requests:,} requests are at the provider in {batches}."
+    if states[Step.DONE]:
+        yield f"{states[Step.DONE]:,} of them are finished; nothing of these was sent again."
+    yield from notes(steps)
+    if states[Step.SUBMIT]:
+        yield f"{states[Step.SUBMIT]:,} partitions are to be sent as soon as there is room."
+    if states[Step.BLOCKED]:
+        yield f"{states[Step.BLOCKED]:,} partitions are blocked: `status` says by what."
+    if any(step in MOVING for step in states):
+        yield (
+            f"Still to come: answers within the provider's window, often a day. Dagster's {job}_"
+            f"watch collects, retries and lands them; without Dagster, `batch-pipeline run {job}`."
+        )
 
 
 def show_status(

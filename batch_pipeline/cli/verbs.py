@@ -52,6 +52,26 @@ def run(asked: Asked, *, wait: bool) -> None:
         _finish(shell, names, steps, as_json=asked.as_json, waited=wait)
 
 
+def backfill(asked: Asked) -> None:
+    """One submission of many partitions; what is told is also told where some cannot be read."""
+    with _opened(asked.job) as shell:
+        names = _selected(shell, asked)
+        problem: BatchPipelineError | None = None
+        try:
+            shell.run(names, run_id=_run_id(), wait=False)
+        except BatchPipelineError as error:
+            problem = error
+        steps = shell.steps_of(names)
+        if asked.as_json:
+            print_json({"job": shell.job.name, **shell.standing(steps)})
+        else:
+            shards = shell.shards(list(steps))
+            for line in cli.terminal.to_come(shell.job.name, steps, shards):
+                cli.terminal.say(cli.terminal.OUT, line)
+        if problem is not None:
+            raise problem
+
+
 def status(asked: Asked) -> None:
     """Where partitions stand."""
     with _opened(asked.job, reading=True) as shell:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.pipeline import Pipeline
@@ -45,6 +46,21 @@ def wish(context: dg.AssetExecutionContext, job: BatchJob) -> Wish:
         release=by_hand and bool(said.get("release")),
         by_hand=by_hand,
     )
+
+
+def warn_of_runs(context: dg.AssetExecutionContext, partitions: Sequence[str]) -> None:
+    """Say in the log what it costs that a backfill was cut into many runs."""
+    backfill = context.run.tags.get(BACKFILL_ID_TAG)
+    if backfill is None:
+        return
+    runs = context.instance.get_runs_count(dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill}))
+    if runs > 1:
+        context.log.warning(
+            "This is one of %d runs of backfill %s, with %d of its partitions: runs share no "
+            "batches, and each takes seconds to start. One run for all of them makes the fewest "
+            "batches: `batch-pipeline backfill %s`, or a backfill from Dagster's UI.",
+            *(runs, backfill, len(partitions), context.asset_key.path[0]),
+        )
 
 
 def _sends(context: dg.AssetExecutionContext, job: BatchJob) -> bool:

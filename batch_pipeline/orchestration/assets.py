@@ -174,6 +174,7 @@ def _sent(
 ) -> Submission:
     """What the run sends; what waiting mends is only warned of, for the watch comes back."""
     run_id, only = context.run.run_id, config.only()
+    asked.warn_of_runs(context, names)
     if config.lift_holds:
         lost, release = config.lost, config.release
         sent = shell.resend(names, run_id=run_id, only=only, lost=lost, release=release)

@@ -31,18 +31,25 @@ class Common(TypedDict):
 
 
 def common(job: BatchJob, step: str, *, after: str) -> Common:
-    """Key, group, partitions, and one run for a whole backfill."""
+    """Key, group, partitions, and how a backfill is cut into runs."""
     return Common(
         name=step,
         key_prefix=job.name,
         group_name=job.name,
         description=described(job, step),
         partitions_def=partitions_def(job.partitions),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=_runs(job, step),
         deps=[dg.AssetKey([job.name, after])],
         kinds=_KINDS.get(step, {"parquet"}) | (_senders(job) if step == "batches" else set()),
         tags=asset_tags(job),
     )
+
+
+def _runs(job: BatchJob, step: str) -> dg.BackfillPolicy:
+    """One for all partitions, or as the job says of what it sends; results land as they come."""
+    if job.backfill is None or step not in {"requests", "batches"}:
+        return dg.BackfillPolicy.single_run()
+    return dg.BackfillPolicy.multi_run(job.backfill.max_partitions_per_run)
 
 
 def _senders(job: BatchJob) -> set[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,41 @@ def test_a_process_killed_when(place: Place, killer: Crasher, tmp_path: Path) ->
         assert sent == {"r-000": 1, "r-001": 1, "r-002": 1, "r-003": 2, "r-004": 1}
         assert len(world.batches) == 2
         assert sorted(row["attempt"] for row in world.outcomes()) == [1, 1, 1, 1, 1, 2]
+
+
+TAKEN: dict[str, Place] = {
+    "it sends": (f"{CLIENT}.create", "before", 1),
+    "it collects": (f"{CLIENT}.download", "after", 1),
+    "it lands": (f"{LEDGER}.landed", "before", 1),
+}
+
+
+@pytest.mark.parametrize("place", TAKEN.values(), ids=TAKEN.keys())
+def test_the_watch_sees_at_once_that_a_process_of_this_host_was_killed_while(
+    place: Place, killer: Crasher, tmp_path: Path
+) -> None:
+    """Claims and leases last for a quarter of an hour, and a wait of that would not end here."""
+
+    def wait(seconds: float) -> None:
+        assert seconds < 1, "waits for a lease"
+        time.sleep(seconds)
+
+    with live(tmp_path) as world:
+        killer.run(place, ["run", str(world.job_file()), "--json"], world.whole_env)
+        with world.open(sleep=wait) as shell:
+            assert shell.steps()[DAY][0] is not Step.WAIT
+            assert shell.follow([DAY])[DAY][0] is Step.DONE
+        assert world.sendings == {1}
+
+
+def test_a_claim_of_another_host_waits_for_its_end(killer: Crasher, tmp_path: Path) -> None:
+    with live(tmp_path) as world:
+        place = (f"{CLIENT}.create", "before", 1)
+        killer.run(place, ["run", str(world.job_file()), "--json"], world.whole_env)
+        with closing(sqlite3.connect(world.store.root / "ledger.db")) as ledger, ledger:
+            ledger.execute("UPDATE shards SET claimed_by = 'elsewhere/0:' || claimed_by")
+        with world.open() as shell:
+            assert shell.steps()[DAY][0] is Step.WAIT
 
 
 def test_processes_that_run_one_job_at_once_send_every_row_once(tmp_path: Path) -> None:
