@@ -11,7 +11,7 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test cover check smoke dev bench docs lock clean
+.PHONY: setup demo test cover check smoke dev bench bench-backfill docs lock clean
 
 setup: .venv/.ready .dagster_home/dagster.yaml
 
@@ -53,6 +53,9 @@ dev: setup ## simulator and Dagster UI with its daemon
 
 bench: setup
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
+
+bench-backfill: setup ## runs and work of a backfill, and ticks of the watch
+	@$(BIN)/python -m benchmarks --only backfill tick --before none
 
 docs: setup ## docs/providers and docs/result_columns.md, from the tables in the code
 	@$(BIN)/python -m batch_pipeline.providers.documented docs/providers

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import before, build, collect, commands, dagster_collect, partitions, tick
+from benchmarks import backfill, before, build, collect, commands, dagster_collect, partitions, tick
 from benchmarks.measuring import (
     BEFORE,
     HERE,
@@ -37,6 +37,7 @@ CONTESTS: dict[str, Contest | Figures] = {
         partitions.CONTEST,
         dagster_collect.CONTEST,
         tick.CONTEST,
+        backfill.CONTEST,
     )
 }
 GROWTH = 4

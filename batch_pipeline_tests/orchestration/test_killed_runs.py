@@ -116,6 +116,15 @@ def test_of_a_backfill_some_days_have_no_files_some_are_broken_and_some_are_done
     assert place.creates() == 1
 
 
+def test_after_days_with_the_sensor_off_what_was_asked_for_is_sent(place: Location) -> None:
+    with place.world.open(place.job) as shell:
+        shell.ask(DAYS, Wish(), run_id="terminated")
+    place.world.wait(3 * 86_400)
+    place.finish()
+    assert place.steps() == dict.fromkeys(DAYS, Step.DONE)
+    assert (place.creates(), place.world.sendings) == (1, {1})
+
+
 def test_building_alone_asks_for_nothing(place: Location) -> None:
     requests = [dg.AssetKey(["moods", "requests"])]
     place.dagster.execute("moods_submit", tags={"dagster/partition": ONE}, asset_selection=requests)
