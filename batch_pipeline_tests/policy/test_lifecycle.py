@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from batch_pipeline.model import (
     TERMINAL,
+    Ask,
     Fault,
     Hold,
     HoldKind,
@@ -279,3 +280,34 @@ def test_a_provider_that_names_a_time_is_believed_within_reason() -> None:
     assert backoff(5, retry_after=7).total_seconds() == 7
     assert backoff(0, retry_after=86_400).total_seconds() == 900
     assert backoff(0, retry_after=0).total_seconds() == 1
+
+
+ASK = Ask("j", "p", "r", NOW)
+LATER = Hold("j", "p", HoldKind.BREAKER, "two batches", NOW + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("ask", "holds", "step"),
+    [
+        (ASK, (), Step.SUBMIT),
+        (replace(ASK, to_build=False), (), Step.SUBMIT),
+        (replace(ASK, problem="cannot be read"), (), Step.UNSENT),
+        (replace(ASK, busy_until=NOW + timedelta(minutes=1)), (), Step.WAIT),
+        (replace(ASK, busy_until=NOW), (), Step.SUBMIT),
+        (replace(ASK, busy_until=NOW + timedelta(days=2)), (), Step.SUBMIT),  # by a wrong clock
+        (ASK, (replace(LATER, since=NOW),), Step.SUBMIT),  # asked for in spite of it
+        (ASK, (LATER,), Step.BLOCKED),
+        (replace(ASK, by_hand=False), (replace(LATER, since=NOW),), Step.BLOCKED),
+        (replace(ASK, by_hand=False), (replace(LATER, kind=HoldKind.CANARY),), Step.SUBMIT),
+    ],
+)
+def test_what_a_run_was_asked_for_is_submitted_unless_something_is_against_it(
+    ask: Ask, holds: tuple[Hold, ...], step: Step
+) -> None:
+    never_built = PartitionSummary(PartitionCounts("j", "p"), asked=(ask,), holds=holds)
+    assert next_step(never_built, now=NOW) is step
+
+
+def test_data_that_cannot_be_read_leaves_finished_results_as_they_are() -> None:
+    broken = replace(ASK, problem="cannot be read")
+    assert next_step(PartitionSummary(LANDED, asked=(broken,)), now=NOW) is Step.DONE
