@@ -31,7 +31,6 @@ class Wish:
     release: bool = False
     again: bool = False
     by_hand: bool = True
-    group: str | None = None  # runs that were launched together, and share shards
 
     def options(self) -> dict[str, object]:
         """As the ledger keeps it; what is by hand has a column of its own."""

@@ -26,12 +26,10 @@ BEFORE_BUILDING: Place = (f"{SHELL}.building:build_each", "before", 1)
 UNPLANNED: dict[str, Place] = {
     "nothing is built": BEFORE_BUILDING,
     "some of it is built": (f"{SHELL}.building:_swap", "before", 2),
-    "it is built": (f"{SHELL}.planning:plan", "before", 1),
     "its shards are cut": (f"{LEDGER}.plan", "before", 1),
 }
 PLANNED: dict[str, Place] = {
     "its shards are planned": (f"{LEDGER}.plan", "after", 1),
-    "a shard of it is uploaded": (f"{CLIENT}.upload", "after", 2),
     "a batch of it is created": (f"{CLIENT}.create", "after", 2),
 }
 
