@@ -42,8 +42,8 @@ def wish_of(ask: Ask) -> Wish:
     said: dict[str, Any] = dict(ask.options)
     only = said.pop("only")
     if only is not None:  # JSON knows no tuples
-        lists = {name: only[name] and tuple(only[name]) for name in ("custom_ids", "kinds")}
-        only = Only(**{**only, **lists})
+        known = {name: tuple(one) if isinstance(one, list) else one for name, one in only.items()}
+        only = Only(**known)
     return Wish(only=only, by_hand=ask.by_hand, **said)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,7 +23,24 @@ def check_named(records: Records, partitions: Sequence[str], only: Only | None) 
     if only.custom_ids is not None:
         _check_ids(records, partitions, only.custom_ids)
     if only.run_id is not None:
-        _check_run(records, only.run_id)
+        check_run(records, only.run_id)
+
+
+def resolved(records: Records, only: Only | None) -> Only | None:
+    """The same selection, where a run that sent nothing stands for the shards it collected."""
+    if only is None or only.run_id is None or only.run_id in _senders(records):
+        return only
+    return replace(only, run_id=None, shards=tuple(collected_in(records, only.run_id)))
+
+
+def collected_in(records: Records, run_id: str) -> list[str]:
+    """The shards of which a run had collected failed rows, as it left them in the store."""
+    file = records.store.failures_file(records.job.name, run_id=run_id)
+    if not file.exists():
+        return []
+    with file.open("rb") as rows:
+        shards: list[str] = pc.unique(pq.read_table(rows, columns=["shard"])["shard"]).to_pylist()
+    return shards
 
 
 def _check_ids(records: Records, partitions: Sequence[str], asked: Sequence[str]) -> None:
@@ -43,13 +61,18 @@ def _check_ids(records: Records, partitions: Sequence[str], asked: Sequence[str]
         )
 
 
-def _check_run(records: Records, asked: str) -> None:
-    shards = records.ledger.shards(records.job.name)
-    runs = list(dict.fromkeys(shard.run_id for shard in shards if shard.run_id))
-    if asked not in runs:
+def check_run(records: Records, asked: str) -> None:
+    """UsageError for a run that sent nothing and collected no failed row."""
+    runs = _senders(records)
+    if asked not in runs and not collected_in(records, asked):
         near = difflib.get_close_matches(asked, runs, n=1) or runs[-1:]
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(
             f"{records.job.name}: no run {asked!r} sent anything. Runs stand in the results' "
             f"column run_id.{hint}"
         )
+
+
+def _senders(records: Records) -> list[str]:
+    shards = records.ledger.shards(records.job.name)
+    return list(dict.fromkeys(shard.run_id for shard in shards if shard.run_id))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # names in signatures: a verb's file is loaded by who first c
     from batch_pipeline.pipeline.asking import Wish
     from batch_pipeline.pipeline.cancelling import Stopped
     from batch_pipeline.pipeline.collecting import Collected
+    from batch_pipeline.pipeline.failed_rows import Failures
     from batch_pipeline.pipeline.sending import Submission
     from batch_pipeline.pipeline.watching import Watched
     from batch_pipeline.stages.bill.report import CostReport
@@ -159,6 +160,7 @@ class Pipeline:
         """
         names = list(partitions)
         pipeline.selecting.check_named(self.records, names, only)
+        only = pipeline.selecting.resolved(self.records, only)
         pipeline.collecting.mend(self.records, self.clients, self.runtime, names)
         if by_itself:
             return pipeline.resuming.by_itself(
@@ -239,6 +241,7 @@ class Pipeline:
         for name in names:
             pipeline.planning.table(self.records, name)  # what was never built must leave no trace
         pipeline.selecting.check_named(self.records, names, only)
+        only = pipeline.selecting.resolved(self.records, only)
         wish = pipeline.asking.Wish(only=only, lost=lost, release=release, again=again)
         with self._asked(names, wish, run_id=run_id, to_build=False):
             pipeline.collecting.mend(self.records, self.clients, self.runtime, names)
@@ -343,3 +346,16 @@ class Pipeline:
         return pipeline.reporting.reports(
             self.records, self.clients, self.runtime, list(partitions)
         )
+
+    def failed_rows(self, partitions: Iterable[str]) -> Failures:
+        """What stands failed, what a retry would do with it and cost; all of it as Parquet too."""
+        return pipeline.failed_rows.of_partitions(
+            self.records, self.clients, self.runtime, list(partitions)
+        )
+
+    def failed_in_run(self, run_id: str, collected: Sequence[Shard] | None = None) -> Failures:
+        """The same of what a run had sent; or of the shards that it has just *collected*."""
+        rows, parts = pipeline.failed_rows, (self.records, self.clients, self.runtime)
+        if collected is None:
+            return rows.of_run(*parts, run_id)
+        return rows.of_shards(*parts, [shard.shard_id for shard in collected], run_id)

@@ -119,6 +119,15 @@ class Store:
             folder /= partition_folder(partition)
         return folder / f"report.{kind}"
 
+    def failures_file(
+        self, job: str, *, partition: str | None = None, run_id: str | None = None
+    ) -> Path:
+        """The failed rows of a partition, or of a run: some listing of them, not the truth."""
+        folder = self.root / "failures" / job
+        if partition is not None:
+            return folder / partition_folder(partition) / "failures.parquet"
+        return folder / "runs" / f"{quote(run_id or '', safe='')}.parquet"
+
     def scratch(self) -> Path:
         """A new place for DuckDB to spill to: two processes must not share one. Makes its parent.
 

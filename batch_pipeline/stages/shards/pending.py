@@ -24,13 +24,15 @@ from batch_pipeline.stages.sql import literal, outcome_rows
 class Only:
     """A retry by hand: these custom_ids, and/or what failed so, and/or what failed in that run.
 
-    None does not restrict. Attempts and retried kinds do not bind such a retry, and a rejected
-    request goes again as it is: whoever names rows knows why.
+    *shards* are those that a run collected: what failed there last. None does not restrict.
+    Attempts and retried kinds do not bind such a retry, and a rejected request goes again as it
+    is: whoever names rows knows why.
     """
 
     custom_ids: tuple[str, ...] | None = None
     kinds: tuple[str, ...] | None = None
     run_id: str | None = None
+    shards: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,8 @@ _VERSION = "custom_id, content_hash"
 _READ = f'{_VERSION}, partition, target, "offset", bytes, file_index, file_row_number'
 """Of a request table; its key columns may have any name, those of the others below too."""
 _NEVER_SENT = (
-    "NULL::INTEGER AS sent, false AS answered, false AS again, NULL AS failure, NULL AS run_id"
+    "NULL::INTEGER AS sent, false AS answered, false AS again, NULL AS failure, NULL AS run_id, "
+    "NULL AS shard"
 )
 
 
@@ -194,7 +197,8 @@ def _latest(outcomes: Sequence[Path], again: str) -> str:
         SELECT {_VERSION}, bool_or(status = 'succeeded') AS answered, max(attempt) AS sent,
                {again} AS again,
                arg_max(coalesce(failure, ''), (attempt, coalesce(failure, ''))) AS failure,
-               arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id
+               arg_max(coalesce(run_id, ''), (attempt, coalesce(failure, ''))) AS run_id,
+               arg_max(shard, (attempt, coalesce(failure, ''))) AS shard
         FROM {outcome_rows(outcomes)} GROUP BY {_VERSION}"""  # noqa: S608 - quoted paths
 
 
@@ -210,6 +214,8 @@ def _may_be_sent(only: Only | None, *, withheld: bool) -> str:
         asked.append(f"coalesce({among('failure', only.kinds)}, false)")
     if only.run_id is not None:
         asked.append(f"coalesce(run_id = {literal(only.run_id)}, false)")
+    if only.shards is not None:
+        asked.append(f"coalesce({among('shard', only.shards)}, false)")
     return " AND ".join(asked)
 
 
