@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import Enum
 
 import dagster as dg
 from pydantic import Field
@@ -15,71 +14,17 @@ from batch_pipeline.errors import (
     Unavailable,
 )
 from batch_pipeline.escaping import line
-from batch_pipeline.orchestration import asked, checks, describing, history, metadata
+from batch_pipeline.orchestration import asked, checks, describing, history, metadata, sending
 from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
+from batch_pipeline.orchestration.retry_config import BatchesConfig
 from batch_pipeline.pipeline import Pipeline
 from batch_pipeline.pipeline.building import together
 from batch_pipeline.pipeline.collecting import Collected, Stuck
-from batch_pipeline.pipeline.running import waiting_helps
-from batch_pipeline.pipeline.sending import Submission
 from batch_pipeline.pipeline.store_errors import said
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline.spec import BatchJob
-from batch_pipeline.stages.shards.cut import Only
-
-
-class FailedAs(Enum):
-    """The kinds of failures as Dagster's launchpad offers them: it goes by the members' names."""
-
-    errored = "errored"
-    rejected = "rejected"
-    expired = "expired"
-    cancelled = "cancelled"
-    missing = "missing"
-    refused = "refused"
-    truncated = "truncated"
-    invalid = "invalid"
-    unreadable = "unreadable"
-    withheld = "withheld"
-    empty = "empty"
-
-
-class BatchesConfig(dg.Config):
-    """What a run sends again; empty means: whatever the job's own retry policy says."""
-
-    failure_kinds: list[FailedAs] = Field(
-        default_factory=list, description="Send rows that failed like this: [truncated, refused]."
-    )
-    custom_ids: list[str] = Field(default_factory=list, description="Send these failed rows.")
-    failed_in_run: str | None = Field(
-        default=None, description="Send the failed rows of what this Dagster run had sent (its id)."
-    )
-    lost: bool = Field(
-        default=False,
-        description="Give up batches that are gone at the provider; their rows are paid again.",
-    )
-    lift_holds: bool = Field(
-        default=True,
-        description="Also send what a person had cancelled, or what was refused on sending.",
-    )
-
-    release: bool = Field(
-        default=False,
-        description="Send the rows that a failed canary holds, or that may have been answered "
-        "under other names; look at the results first.",
-    )
-
-    def only(self) -> Only | None:
-        """The selection, or None when nothing was named."""
-        if not (self.failure_kinds or self.custom_ids or self.failed_in_run):
-            return None
-        return Only(
-            custom_ids=tuple(self.custom_ids) or None,
-            kinds=tuple(kind.value for kind in self.failure_kinds) or None,
-            run_id=self.failed_in_run,
-        )
 
 
 class RequestsConfig(dg.Config):
@@ -158,7 +103,7 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
         unread = history.unread(context, job)
         names = [name for name in partition_names(context, job) if name not in unread]
         with surfaced(), pipeline.open(job) as shell:
-            sent = _sent(context, config, shell, names)
+            sent = sending.sent(context, config, shell, names)
             found = metadata.of_submission(shell, sent, names)
             judged = checks.in_time(job, shell.steps(), now=shell.now())
         yield from metadata.materialized(context, job, "batches", found, whole=not unread)
@@ -167,24 +112,6 @@ def _batches(job: BatchJob) -> dg.AssetsDefinition:
             raise _failure(_not_sent(unread))
 
     return batches
-
-
-def _sent(
-    context: dg.AssetExecutionContext, config: BatchesConfig, shell: Pipeline, names: list[str]
-) -> Submission:
-    """What the run sends; what waiting mends is only warned of, for the watch comes back."""
-    run_id, only = context.run.run_id, config.only()
-    asked.warn_of_runs(context, names)
-    if config.lift_holds:
-        lost, release = config.lost, config.release
-        sent = shell.resend(names, run_id=run_id, only=only, lost=lost, release=release)
-    else:
-        sent = shell.submit(names, run_id=run_id, only=only, by_itself=True)
-    if sent.problem is not None:
-        if not waiting_helps(sent.problem):
-            raise sent.problem
-        context.log.warning("Not all was sent; the watch comes back for it: %s", sent.problem)
-    return sent
 
 
 def _not_sent(unread: Mapping[str, str]) -> DatasetError:

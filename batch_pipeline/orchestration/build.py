@@ -14,6 +14,7 @@ from batch_pipeline.orchestration.assets import build_assets
 from batch_pipeline.orchestration.naming import asset_job, asset_key
 from batch_pipeline.orchestration.partitions import partitions_def, range_tags, ranges
 from batch_pipeline.orchestration.resources import PIPELINE, PipelineResource
+from batch_pipeline.orchestration.retrying import build_retry
 from batch_pipeline.orchestration.run_requests import Steps
 from batch_pipeline.orchestration.sensors import build_watch
 from batch_pipeline.pipeline.checking import check
@@ -31,7 +32,7 @@ def build_defs(job: BatchJob, *, pipeline: PipelineResource = PIPELINE) -> dg.De
     check(job, pipeline.settings())
     submit = _asset_job(job, naming.SUBMIT, "requests", "batches")
     collect = _asset_job(job, naming.COLLECT, "results", "cost_report")
-    retry = _asset_job(job, naming.RETRY_FAILED, "batches")
+    retry = build_retry(job, pipeline)
     with warnings.catch_warnings():  # of two young features of Dagster, known and used here alone
         warnings.filterwarnings("ignore", r"[^`]*`backfill_policy` of", dg.BetaWarning)
         warnings.filterwarnings("ignore", r".*partitions_def on an AssetCheck", dg.PreviewWarning)
@@ -48,8 +49,6 @@ def build_defs(job: BatchJob, *, pipeline: PipelineResource = PIPELINE) -> dg.De
 _MEANT_FOR = {
     naming.SUBMIT: "Build requests and send what is not answered: backfill this one.",
     naming.COLLECT: "Fetch what has ended, land results, write the report.",
-    naming.RETRY_FAILED: "Send failed custom_ids again. Without config: as the job's retry policy "
-    "says. With config: failure kinds, custom_ids, or what failed in a past run.",
 }
 
 

@@ -20,7 +20,7 @@ _BUSY_SECONDS = 60
 
 
 @contextmanager
-def kept_open(context: dg.AssetExecutionContext) -> Iterator[None]:
+def kept_open(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
     """Keep the files open that the run's events go to; other storages are left alone."""
     try:
         from dagster._core.storage.event_log.sqlite.sqlite_event_log import (  # noqa: PLC0415 - brings alembic, and only a run writes events

@@ -49,7 +49,10 @@ def attach(context: dg.AssetExecutionContext, found: Mapping[str, Found]) -> Non
 
 
 def record(
-    context: dg.AssetExecutionContext, job: BatchJob, step: str, found: Mapping[str, Found]
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    job: BatchJob,
+    step: str,
+    found: Mapping[str, Found],
 ) -> None:
     """Materializations of these partitions alone, in a run that is about more of them."""
     if not found:

@@ -148,7 +148,9 @@ def _was_late(cursor: str | None) -> bool:
     return _LATE in _seen(cursor)
 
 
-def build_watch(job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
+def build_watch(
+    job: BatchJob, jobs: Iterable[UnresolvedAssetJobDefinition | dg.JobDefinition]
+) -> dg.SensorDefinition:
     """The sensor `<job>_watch`; on by default: batches are paid for whether watched or not."""
 
     @dg.sensor(

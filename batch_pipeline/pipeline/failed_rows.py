@@ -64,11 +64,17 @@ def of_run(records: Records, clients: Clients, runtime: Runtime, run_id: str) ->
 
     UsageError for a run that did neither.
     """
+    ids = [shard.shard_id for shard in shards_of_run(records, run_id)]
+    return of_shards(records, clients, runtime, ids, run_id)
+
+
+def shards_of_run(records: Records, run_id: str) -> list[Shard]:
+    """What a past run had sent, else what it had collected that failed; UsageError for neither."""
     selecting.check_run(records, run_id)
     every = records.ledger.shards(records.job.name)
-    sent = [shard.shard_id for shard in every if shard.run_id == run_id]
-    ids = sent or selecting.collected_in(records, run_id)
-    return of_shards(records, clients, runtime, ids, run_id)
+    collected = set(selecting.collected_in(records, run_id))
+    sent = [shard for shard in every if shard.run_id == run_id]
+    return sent or [shard for shard in every if shard.shard_id in collected]
 
 
 def of_shards(

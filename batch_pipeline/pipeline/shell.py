@@ -359,3 +359,8 @@ class Pipeline:
         if collected is None:
             return rows.of_run(*parts, run_id)
         return rows.of_shards(*parts, [shard.shard_id for shard in collected], run_id)
+
+    def partitions_of_run(self, run_id: str) -> list[str]:
+        """The partitions of what a past run had sent or collected; UsageError if it did neither."""
+        shards = pipeline.failed_rows.shards_of_run(self.records, run_id)
+        return sorted({name for shard in shards for name in shard.partitions})

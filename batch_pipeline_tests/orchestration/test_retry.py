@@ -9,7 +9,8 @@ import pytest
 
 from batch_pipeline.errors import BatchPipelineError
 from batch_pipeline.model import FailureKind
-from batch_pipeline.orchestration.assets import FailedAs
+from batch_pipeline.orchestration.partitions import partitions_def
+from batch_pipeline.orchestration.retry_config import FailedAs
 from batch_pipeline.policy.lifecycle import Step
 from batch_pipeline_tests.orchestration.location import Location, location
 from batch_pipeline_tests.world import DAYS, World
@@ -67,8 +68,9 @@ def test_a_person_sends_again_what_failed_in_a_run_of_dagsters_history(faulty: L
     faulty.finish()
     oldest_first = list(faulty.instance.get_runs())[::-1]
     run = next(one for one in oldest_first if one.tags.get("dagster/partition") == TWO)
+    before = faulty.metadata("batches", ONE)
     assert faulty.run("retry_failed", ONE, TWO, failed_in_run=run.run_id).success
-    assert faulty.metadata("batches", ONE)["sent_now"] == 0
+    assert faulty.metadata("batches", ONE) == before  # nothing of it was sent, or recorded
     assert faulty.metadata("batches", TWO)["sent_now"] == 2
 
 
@@ -99,12 +101,12 @@ def test_retries_of_neighbours_pass_over_what_is_finished(world: World) -> None:
         world.wait(60)
         place.tick()  # collects
         assert place.steps() == {ONE: Step.RETRY, TWO: Step.DONE, THREE: Step.RETRY}
-        before = place.creates()
+        before, finished = place.creates(), place.metadata("batches", TWO)
         (request,) = place.tick().run_requests or []
         assert request.job_name == "moods_retry_failed"
         assert request.tags["dagster/asset_partition_range_end"] == THREE
         assert place.creates() == before + 1
-        assert place.metadata("batches", TWO)["sent_now"] == 0
+        assert place.metadata("batches", TWO) == finished
 
 
 def test_what_a_person_cancelled_is_not_sent_by_a_retry_of_its_neighbours(world: World) -> None:
@@ -150,8 +152,9 @@ def test_a_person_lets_the_rows_go_that_a_failed_canary_holds(world: World) -> N
         told = place.finish()
         assert any("canary: 2 of the first 2 requests failed" in line for line in told)
         world.sim.faults(None)
+        before = place.creates()
         assert place.run("retry_failed", ONE).success
-        assert place.metadata("batches", ONE)["sent_now"] == 0
+        assert place.creates() == before
         assert place.run("retry_failed", ONE, release=True).success
         assert place.metadata("batches", ONE)["sent_now"] == 3
 
@@ -209,3 +212,76 @@ def test_rejected_rows_go_again_when_their_kind_is_named(world: World) -> None:
         assert place.run("retry_failed", ONE, failure_kinds=["rejected"]).success
         place.finish()
         assert failures(place) == {}
+
+
+def status(place: Location) -> dict[str, str | None]:
+    """What Dagster paints each partition of `batches` as."""
+    definition = partitions_def(place.job.partitions)
+    assert definition is not None
+    found = place.instance.get_status_by_partition(place.key("batches"), DAYS, definition) or {}
+    return {name: one and one.value for name, one in found.items()}
+
+
+def test_a_retry_that_fails_leaves_finished_partitions_as_they_are(world: World) -> None:
+    world.sim.faults({"rows": [{"becomes": "refused", "regex": "r-000-"}]})
+    with location(world) as place:
+        place.submit(*DAYS)
+        place.finish()
+        assert set(status(place).values()) == {"MATERIALIZED"}
+        world.sim.faults({"calls": [{"do": "fail", "operation": "create", "status": 401}]})
+        done = place.run("retry_failed", ONE, THREE, failure_kinds=["refused"])
+        assert not done.success
+        assert set(status(place).values()) == {"MATERIALIZED"}
+
+
+def test_partitions_are_listed_one_by_one_or_as_a_range(faulty: Location) -> None:
+    faulty.submit(*DAYS)
+    faulty.finish()
+    before = faulty.creates()
+    said = {"failure_kinds": ["truncated"]}
+    assert faulty.run("retry_failed", partitions=[f"{ONE}...{TWO}"], **said).success
+    assert faulty.creates() == before + 1
+    faulty.finish()
+    days = {day: set(failures(faulty, day).values()) for day in DAYS}
+    assert days == {ONE: {"refused"}, TWO: {"refused"}, THREE: {"refused", "truncated"}}
+
+
+def test_a_run_or_rows_that_are_named_tell_the_partitions(faulty: Location) -> None:
+    faulty.submit(ONE)
+    sender = next(run for run in faulty.instance.get_runs() if run.job_name == "moods_submit")
+    faulty.finish()
+    (named,) = [r["custom_id"] for r in faulty.world.results(ONE) if r["id"] == "r/001"]
+    assert faulty.run("retry_failed", custom_ids=[named]).success
+    faulty.finish()
+    assert failures(faulty) == {"r/000": "refused"}
+    before = faulty.creates()
+    assert faulty.run("retry_failed", failed_in_run=sender.run_id).success
+    assert faulty.creates() == before + 1  # the refused row is that run's; the other was mended
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"failure_kinds": ["refused"]}, "nobody said which partitions"),
+        ({"partitions": ["2026-01-1"]}, "no partition '2026-01-1'. Did you mean"),
+        ({"partitions": ["2026-01-01...2027-01-01"]}, "no partition '2027-01-01'"),
+    ],
+)
+def test_a_retry_without_partitions_that_exist_says_what_to_do(
+    faulty: Location, config: dict[str, object], told: str
+) -> None:
+    faulty.submit(ONE)
+    failed = faulty.run("retry_failed", **config).failure_data_for_node("moods__batches")
+    assert failed is not None
+    assert failed.user_failure_data is not None
+    assert told in str(failed.user_failure_data.description)
+
+
+def test_a_retry_launched_again_sends_nothing_that_was_mended(faulty: Location) -> None:
+    faulty.submit(ONE)
+    faulty.finish()
+    assert faulty.run("retry_failed", ONE, failure_kinds=["truncated"]).success
+    faulty.finish()
+    before = faulty.creates()
+    assert faulty.run("retry_failed", ONE, failure_kinds=["truncated"]).success
+    assert faulty.creates() == before
