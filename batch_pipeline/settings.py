@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +26,7 @@ class Settings:
     settle_seconds: float = 30.0  # between two looks for a batch that may or may not exist
     listing_lag_seconds: float = 900.0  # the longest that a listing was seen to hide a batch
     services: str | None = None  # YAML file of services that speak a provider's API
+    dagster_url: str | None = None  # before links to Dagster's pages; None: they are at "/"
     memory: str = "256MB"
     threads: int = 2
 
@@ -42,6 +44,7 @@ class Settings:
                 env, "BATCH_PIPELINE_LISTING_LAG_SECONDS", known.listing_lag_seconds
             ),
             services=env.get("BATCH_PIPELINE_SERVICES") or None,
+            dagster_url=_address(env, "BATCH_PIPELINE_DAGSTER_URL"),
             memory=env.get("BATCH_PIPELINE_MEMORY") or known.memory,
             threads=int(_positive(env, "BATCH_PIPELINE_THREADS", known.threads)),
         )
@@ -51,6 +54,17 @@ class Settings:
         if self.ledger_url:
             return self.ledger_url
         return f"sqlite:///{Path(self.store).absolute() / 'ledger.db'}"
+
+
+def _address(env: Mapping[str, str], name: str) -> str | None:
+    """An address that links may begin with: nothing in it ends a link, a cell or a page."""
+    text = env.get(name, "").rstrip("/")
+    if text and not re.fullmatch(r"(https?://[\w.:\[\]-]+)?(/[\w.~%-]+)*", text, re.ASCII):
+        raise UsageError(
+            f"{name}={text!r} is no address of a web server. Set it to the one people see, like "
+            "https://dagster.example/prefix, or to a path like /prefix; leave it unset for /."
+        )
+    return text or None
 
 
 def _positive(env: Mapping[str, str], name: str, default: float) -> float:

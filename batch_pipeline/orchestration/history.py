@@ -9,6 +9,7 @@ from batch_pipeline.model import UNPARTITIONED
 from batch_pipeline.orchestration.checks import READ
 from batch_pipeline.orchestration.naming import asset_key
 from batch_pipeline.orchestration.partitions import range_of
+from batch_pipeline.orchestration.run_partitions import listed_in, spans
 from batch_pipeline.spec import BatchJob
 
 NEED_TAG = "watch"
@@ -32,9 +33,10 @@ def busy(instance: dg.DagsterInstance, asset_jobs: Iterable[str], known: Sequenc
     for name in asset_jobs:
         live = dg.RunsFilter(job_name=name, statuses=_LIVE)
         for run in instance.get_runs(live):
-            first, last = range_of(run.tags) or (UNPARTITIONED, UNPARTITIONED)
-            if first in place and last in place:
-                found |= set(known[place[first] : place[last] + 1])
+            own = range_of(run.tags) or (UNPARTITIONED, UNPARTITIONED)
+            for first, last in spans(listed_in(run.run_config)) or [own]:
+                if first in place and last in place:
+                    found |= set(known[place[first] : place[last] + 1])
     return found
 
 

@@ -29,21 +29,23 @@ class Webserver:
     repository: str | None = None
 
     @classmethod
-    def of_run(cls, run: dg.DagsterRun, base: str = "") -> Webserver:
+    def of_run(cls, run: dg.DagsterRun, base: str | None) -> Webserver:
         """As the run tells: one that a daemon or a page launched knows its code location."""
         origin = run.remote_job_origin
         if origin is None:
-            return cls(base)
+            return cls(base or "")
         repository = origin.repository_origin
-        return cls(base, repository.code_location_origin.location_name, repository.repository_name)
+        return cls(
+            base or "", repository.code_location_origin.location_name, repository.repository_name
+        )
 
     @classmethod
-    def of_tick(cls, context: dg.SensorEvaluationContext, base: str = "") -> Webserver:
+    def of_tick(cls, context: dg.SensorEvaluationContext, base: str | None) -> Webserver:
         """As a sensor's tick tells; in a test it knows no code location."""
         origin = context.code_location_origin
         if origin is None:
-            return cls(base)
-        return cls(base, origin.location_name, context.repository_name)
+            return cls(base or "")
+        return cls(base or "", origin.location_name, context.repository_name)
 
     def job(self, name: str) -> str:
         """The address of a job's page."""

@@ -18,6 +18,11 @@ def asset_job(job: BatchJob, name: str) -> str:
     return f"{job.name}_{name}"
 
 
+def retry_op(job: BatchJob) -> str:
+    """What the op of `<job>_retry_failed` is called in a run's config."""
+    return f"{job.name}__batches"
+
+
 def partition_names(context: dg.AssetExecutionContext, job: BatchJob) -> list[str]:
     """The partitions this run is about; `all` for an unpartitioned job."""
     return [UNPARTITIONED] if job.partitions.kind == "none" else list(context.partition_keys)

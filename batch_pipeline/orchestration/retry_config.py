@@ -82,3 +82,10 @@ class RetryConfig(BatchesConfig):
         "2026-01-05...2026-01-09]. Empty: the run's own partition; without one, what failed_in_run "
         "or custom_ids name. The fields below choose among the failed rows of these.",
     )
+
+    def given(self) -> dict[str, bool | str | list[str]]:
+        """What was filled in, as a config gives it."""
+        said: dict[str, bool | str | list[str]] = self.model_dump(
+            mode="json", exclude_defaults=True
+        )
+        return said

@@ -7,8 +7,9 @@ that were finished long ago.
 import dagster as dg
 
 from batch_pipeline.errors import UsageError
-from batch_pipeline.orchestration import metadata, naming, sending
+from batch_pipeline.orchestration import failed_rows, metadata, naming, sending
 from batch_pipeline.orchestration.assets import surfaced
+from batch_pipeline.orchestration.launchpad import Webserver
 from batch_pipeline.orchestration.naming import asset_job
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
@@ -25,11 +26,6 @@ list partitions in the config. Each row is paid again: the pages with failed row
 expected to cost, and have a link that fills this form in."""
 
 
-def op_name(job: BatchJob) -> str:
-    """What the op is called in a run's config."""
-    return f"{job.name}__batches"
-
-
 def build_retry(job: BatchJob, pipeline: PipelineResource) -> dg.JobDefinition:
     """The job, with the partitions of the assets.
 
@@ -41,11 +37,16 @@ def build_retry(job: BatchJob, pipeline: PipelineResource) -> dg.JobDefinition:
     def send_again(
         context: dg.OpExecutionContext, config: RetryConfig, pipeline: PipelineResource
     ) -> None:
-        with surfaced(), pipeline.open(job) as shell:
-            names = _partitions(context, job, config, shell)
-            sent = sending.sent(context, config, shell, names)
-            out = {name for shard in (*sent.sent, *sent.adopted) for name in shard.partitions}
-            found = metadata.of_submission(shell, sent, [name for name in names if name in out])
+        try:
+            with surfaced(), pipeline.open(job) as shell:
+                names = _partitions(context, job, config, shell)
+                sent = sending.sent(context, config, shell, names)
+                out = {name for shard in (*sent.sent, *sent.adopted) for name in shard.partitions}
+                found = metadata.of_submission(shell, sent, [name for name in names if name in out])
+        except dg.Failure as failure:
+            server = Webserver.of_run(context.run, pipeline.settings().dagster_url)
+            link = failed_rows.again(job, config, context.run, server)
+            raise failed_rows.linked(failure, link) from None
         metadata.record(context, job, "batches", found)
         context.log.info("%d rows sent again.", sent.requests)
 
@@ -57,7 +58,7 @@ def build_retry(job: BatchJob, pipeline: PipelineResource) -> dg.JobDefinition:
         resource_defs={"pipeline": pipeline, "io_manager": dg.mem_io_manager},
     )
     def retry_failed() -> None:
-        send_again.alias(op_name(job))()
+        send_again.alias(naming.retry_op(job))()
 
     return retry_failed
 

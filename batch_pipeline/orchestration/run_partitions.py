@@ -22,31 +22,40 @@ def asked_for(job: BatchJob, listed: Sequence[str], tags: Mapping[str, str]) -> 
         return [UNPARTITIONED]
     known = list(definition.get_partition_keys())
     if listed:
-        return list(dict.fromkeys(name for one in listed for name in _named(job, one, known)))
+        names = [name for span in spans(listed) for name in _stretch(job, *span, known)]
+        return list(dict.fromkeys(names))
     span = range_of(tags)
     return [] if span is None else _stretch(job, *span, known)
+
+
+def listed_in(run_config: Mapping[str, object]) -> list[str]:
+    """The partitions, and ranges, that the config of an op job's run lists."""
+    ops = run_config.get("ops")
+    given = [op.get("config") for op in ops.values()] if isinstance(ops, Mapping) else []
+    lists = [config.get("partitions") for config in given if isinstance(config, Mapping)]
+    return [str(name) for one in lists if isinstance(one, list) for name in one]
+
+
+def spans(listed: Sequence[str]) -> list[tuple[str, str]]:
+    """First and last of each entry; no name of a partition has the dots in it: Dagster forbids."""
+    ends = [one.partition(UP_TO) for one in listed]
+    return [(first, last or first) for first, _, last in ends]
 
 
 def as_listed(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """The *names* as a config lists them shortly: neighbours in the *known* order as a range."""
     place = {name: at for at, name in enumerate(known)}
-    spans: list[list[str]] = []
+    found: list[list[str]] = []
     for name in sorted(names, key=lambda one: place.get(one, -1)):
-        if spans and place.get(name, -1) == place.get(spans[-1][-1], -2) + 1:
-            spans[-1].append(name)
+        if found and place.get(name, -1) == place.get(found[-1][-1], -2) + 1:
+            found[-1].append(name)
         else:
-            spans.append([name])
-    return [_range(span) for span in spans]
+            found.append([name])
+    return [_range(span) for span in found]
 
 
 def _range(span: Sequence[str]) -> str:
     return span[0] if len(span) == 1 else f"{span[0]}{UP_TO}{span[-1]}"
-
-
-def _named(job: BatchJob, said: str, known: Sequence[str]) -> list[str]:
-    """One entry of the list; no name of a partition has the dots in it, Dagster forbids it."""
-    first, _, last = said.partition(UP_TO)
-    return _stretch(job, first, last or first, known)
 
 
 def _stretch(job: BatchJob, first: str, last: str, known: Sequence[str]) -> list[str]:

@@ -7,10 +7,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 import yaml
 
+from batch_pipeline.orchestration import history
 from batch_pipeline.orchestration.launchpad import Webserver, op_config
 from batch_pipeline.orchestration.run_partitions import as_listed, asked_for
 from batch_pipeline.spec import BatchJob
-from batch_pipeline_tests.world import World
+from batch_pipeline_tests.orchestration.location import Location
+from batch_pipeline_tests.world import DAYS, World
 
 ODD = [
     "a b",
@@ -92,3 +94,11 @@ def test_without_a_list_the_runs_own_partitions_count(world: World) -> None:
     assert asked_for(job, [], ends) == ["a", "b"]
     assert asked_for(job, [], {}) == []
     assert asked_for(world.job(partitions={"kind": "none"}), [], {}) == ["all"]
+
+
+def test_a_run_that_lists_its_partitions_is_busy_with_these(place: Location) -> None:
+    first, second, _ = DAYS
+    config = yaml.safe_load(op_config("moods__batches", {"partitions": [f"{first}...{second}"]}))
+    job = place.defs.resolve_job_def("moods_retry_failed")
+    place.instance.create_run_for_job(job, run_config=config)
+    assert history.busy(place.instance, ["moods_retry_failed"], DAYS) == {first, second}

@@ -73,6 +73,32 @@ class FailedRow:
     run_id: str | None
     batch_id: str | None
 
+    @property
+    def becomes(self) -> str:
+        """What becomes of it when the job goes on by itself, in words."""
+        number = (self.attempts or 0) + 1
+        match self.on_retry:
+            case OnRetry.AGAIN:
+                return f"by itself, as attempt {number}"
+            case OnRetry.ATTEMPTS:
+                return f"not: sent {self.attempts} times"
+            case word:
+                return _WORDS[word]
+
+
+_WORDS = {
+    OnRetry.ON_ITS_WAY: "on its way",
+    OnRetry.BLOCKED: "in a batch that waits for a person",
+    OnRetry.HELD: "held",
+    OnRetry.KIND: "not: its kind is not retried",
+    OnRetry.WITHHELD: "with the next run",
+    OnRetry.REJECTED: "not: the request is at fault",
+    OnRetry.UNREAD: "not: its answer is not read yet",
+    OnRetry.NO_LINE: "never: it was not sent",
+    OnRetry.ANSWERED: "answered since",
+    OnRetry.CHANGED: "its row has changed since",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class FailedRows:
