@@ -42,8 +42,10 @@ def wish_of(ask: Ask) -> Wish:
     said: dict[str, Any] = dict(ask.options)
     only = said.pop("only")
     if only is not None:  # JSON knows no tuples
-        known = {name: tuple(one) if isinstance(one, list) else one for name, one in only.items()}
-        only = Only(**known)
+        values: dict[str, Any] = {}
+        for name, one in only.items():
+            values[name] = tuple(one) if isinstance(one, list) else one
+        only = Only(**values)
     return Wish(only=only, by_hand=ask.by_hand, **said)
 
 
