@@ -71,7 +71,8 @@ def test_the_rest_is_asked_for_and_everything_arrives_once(where: Place, tmp_pat
         place.finish()
         assert place.steps() == dict.fromkeys(DAYS, Step.DONE)
         assert (len(world.sim.submissions()), world.sendings) == (15, {1})
-        for step in ("requests", "batches", "results"):
+        # of `batches` it may lack a day that was sent, and answered before another run saw it
+        for step in ("requests", "results"):
             assert place.landed(step) == set(DAYS)
         for day in DAYS:
             assert len(world.results(day)) == 5
