@@ -14,7 +14,16 @@ from batch_pipeline.errors import (
     Unavailable,
 )
 from batch_pipeline.escaping import line
-from batch_pipeline.orchestration import asked, checks, describing, history, metadata, sending
+from batch_pipeline.orchestration import (
+    asked,
+    checks,
+    describing,
+    failed_rows,
+    history,
+    metadata,
+    sending,
+)
+from batch_pipeline.orchestration.launchpad import Webserver
 from batch_pipeline.orchestration.naming import asset_key, partition_names
 from batch_pipeline.orchestration.partitions import partitions_def
 from batch_pipeline.orchestration.resources import PipelineResource
@@ -136,7 +145,7 @@ def _results(job: BatchJob) -> dg.AssetsDefinition:
         names = partition_names(context, job)
         with surfaced(), pipeline.open(job) as shell:
             collected, stuck = _collected(shell, names, only_due=config.only_due)
-            found = metadata.of_collected(shell, collected)
+            found = _shown(context, shell, collected, pipeline.settings().dagster_url)
             whole = stuck is None and collected.refusal is None and len(found) == len(names)
             judged = checks.evaluations(job, shell, names)
             # a run over a range is all or nothing to Dagster: name those that did land
@@ -146,6 +155,17 @@ def _results(job: BatchJob) -> dg.AssetsDefinition:
         _say_what_is_open(context, collected, stuck)
 
     return results
+
+
+def _shown(
+    context: dg.AssetExecutionContext, shell: Pipeline, collected: Collected, address: str | None
+) -> dict[str, metadata.Found]:
+    """What the pages of landed partitions show; runs are told what failed of what they sent."""
+    server = Webserver.of_run(context.run, address)
+    found = metadata.of_collected(shell, collected)
+    failed = failed_rows.of_partitions(shell.job, shell, list(found), server)
+    failed_rows.tell_runs(context, shell.job, shell, collected.shards, server)
+    return {name: values | failed[name] for name, values in found.items()}
 
 
 def _collected(
